@@ -40,7 +40,7 @@ find_package_handle_standard_args(CudaRuntime
   REQUIRED_VARS CudaRuntime_LIBRARY CudaRuntime_INCLUDE_DIR CudaRuntime_CRT
   REASON_FAILURE_MESSAGE "Neither a CUDA toolkit nor NVIDIA's runtime wheels in \
 ${VRAMGATE_CUDA_ROOT} were found. \
-`./dev setup` fetches the wheels (4 MB, no GPU or driver needed), or set \
+`./dev setup` fetches the wheels (3 MB, no GPU or driver needed), or set \
 VRAMGATE_CUDA_ROOT to where they are unpacked.")
 if(NOT CudaRuntime_FOUND)
   return()
