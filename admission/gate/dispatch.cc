@@ -1,0 +1,195 @@
+#include "admission/gate/dispatch.h"
+
+#include <algorithm>
+
+namespace vramgate {
+
+Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, WaitQueue& queue, const GateConfig::Queue& limits)
+    : fleet_(fleet),
+      budget_(budget),
+      queue_(queue),
+      max_bypass_(limits.max_bypass),
+      bypass_window_ns_(NonNegativeNanos(limits.bypass_window)),
+      island_lines_(static_cast<size_t>(fleet.islands())),
+      lines_(fleet.lines().size()),
+      closings_(budget.size()) {
+  for (size_t l = 0; l < fleet.lines().size(); ++l) {
+    island_lines_[static_cast<size_t>(fleet.lines()[l].island)].push_back(static_cast<int>(l));
+  }
+}
+
+// Whether `bytes` may go to `id` now; lowers *free_bytes to what is free there. Accounts that are not charged are not
+// asked.
+bool Dispatch::Takes(AccountId id, int64_t bytes, int64_t* free_bytes) const {
+  if (bytes == 0) return true;
+  const Account& account = budget_.account(id);
+  *free_bytes = std::min(*free_bytes, account.free_bytes());
+  return bytes <= account.free_bytes() && account.overusers == 0 && !HardClosed(id);
+}
+
+bool Dispatch::CanTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const {
+  const int64_t device_bytes = instance.device_bytes(cost);
+  bool takes = instance.pool == kNoAccount || Takes(instance.pool, cost.kv_bytes, free_bytes);
+  for (AccountId device : instance.devices) {
+    takes = takes && !budget_.account(device).stale && Takes(device, device_bytes, free_bytes);
+  }
+  return takes;
+}
+
+Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
+  Verdict verdict{.devices_short = true, .tenant_short = tenant != kNoAccount, .stale = true};
+  int64_t most_free = -1;
+  bool blocked_by_both = true;  // no alternative that only one of the two stands against
+  for (InstanceId id : fleet_.lines()[static_cast<size_t>(fleet_.line(lease.model, lease.pin))].alternatives) {
+    const Instance& instance = fleet_.instance(id);
+    const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
+    int64_t free_bytes = kUnlimitedBytes;
+    int64_t tenant_free = kUnlimitedBytes;
+    const bool devices = CanTake(instance, cost, &free_bytes);
+    const bool share = tenant == kNoAccount || Takes(tenant, instance.total_bytes(cost), &tenant_free);
+    if (devices) verdict.devices_short = false;
+    if (share) verdict.tenant_short = false;
+    if (devices != share) blocked_by_both = false;
+    for (AccountId device : instance.devices) verdict.stale = verdict.stale && budget_.account(device).stale;
+    if (devices && share && free_bytes > most_free) {
+      most_free = free_bytes;
+      verdict.pick = id;
+    }
+  }
+  // One alternative lacks devices, another the share: it needs both.
+  if (verdict.pick == kAnyInstance && !blocked_by_both && !verdict.devices_short && !verdict.tenant_short) {
+    verdict.devices_short = verdict.tenant_short = true;
+  }
+  return verdict;
+}
+
+// Calls `visit(account)` for each device and pool account that some alternative of `lease` would be charged to.
+template <typename Visit>
+void Dispatch::ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const {
+  for (InstanceId id : line.alternatives) {
+    const Instance& instance = fleet_.instance(id);
+    const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
+    if (instance.pool_bytes(cost) > 0) visit(instance.pool);
+    if (instance.device_bytes(cost) == 0) continue;
+    for (AccountId device : instance.devices) visit(device);
+  }
+}
+
+bool Dispatch::Exhausted(const Lease& lease, Instant now) const {
+  return lease.bypassed >= max_bypass_ || now.ns - lease.arrived.ns >= bypass_window_ns_;
+}
+
+// Closes what `lease` needs to those behind it. True: an account became closed without a bypass.
+bool Dispatch::Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now) {
+  const bool exhausted = Exhausted(lease, now);
+  bool newly_hard = false;
+  const auto close = [&](AccountId id) {
+    Closing& closing = this->closing(id);
+    closing.soft = pass_;
+    if (exhausted && closing.hard != pass_) {
+      closing.hard = pass_;
+      newly_hard = true;
+    }
+  };
+  lease.closes_devices = verdict.devices_short;
+  lease.closes_tenant = verdict.tenant_short;
+  if (lease.closes_devices) ForEachNeeded(fleet_.lines()[static_cast<size_t>(lease.line)], lease, close);
+  if (lease.closes_tenant && tenant != kNoAccount) close(tenant);
+  return newly_hard;
+}
+
+// No waiter of `line`, not even the least, can be granted in what is left of this pass.
+bool Dispatch::Hopeless(int line) const {
+  const WaitQueue::LineState& state = queue_.line(line);
+  if (state.waiting == 0) return true;
+  for (InstanceId id : fleet_.lines()[static_cast<size_t>(line)].alternatives) {
+    const Instance& instance = fleet_.instance(id);
+    int64_t free_bytes = kUnlimitedBytes;
+    if (CanTake(instance, state.least[static_cast<size_t>(instance.price_class)], &free_bytes)) return false;
+  }
+  return true;
+}
+
+// Returns how many lines of `island` are still open.
+int Dispatch::CloseHopelessLines(int island) {
+  int open = 0;
+  for (int l : island_lines_[static_cast<size_t>(island)]) {
+    LinePass& line = lines_[static_cast<size_t>(l)];
+    if (line.closed == pass_) continue;
+    if (Hopeless(l)) {
+      line.closed = pass_;
+    } else {
+      ++open;
+    }
+  }
+  return open;
+}
+
+// Every waiter ahead of `granted` that closed an account of `charges` has now been passed once more.
+void Dispatch::CountBypassed(WaitQueue::Order& order, const Lease& granted, const Charges& charges, Instant now,
+                             absl::FunctionRef<AccountId(const Lease&)> tenant_of) {
+  for (Lease& ahead : order) {
+    if (&ahead == &granted) return;
+    const AccountId tenant = tenant_of(ahead);
+    bool passed = ahead.closes_tenant && tenant != kNoAccount && charges.bytes(tenant) > 0;
+    if (ahead.closes_devices && !passed) {
+      ForEachNeeded(fleet_.lines()[static_cast<size_t>(ahead.line)], ahead,
+                    [&](AccountId id) { passed = passed || charges.bytes(id) > 0; });
+    }
+    if (!passed) continue;
+    ++ahead.bypassed;
+    if (Exhausted(ahead, now))
+      Close(ahead, tenant, {.devices_short = ahead.closes_devices, .tenant_short = ahead.closes_tenant}, now);
+  }
+}
+
+// Remembers what a whole look at the line has shown, so that the next pass can see from afar that it is hopeless.
+void Dispatch::See(LinePass& line, const Lease& lease) {
+  if (line.seen != pass_) {
+    line.seen = pass_;
+    line.visited = 0;
+    line.least = lease.costs;
+  }
+  ++line.visited;
+  for (size_t c = 0; c < line.least.size(); ++c) {
+    line.least[c].kv_bytes = std::min(line.least[c].kv_bytes, lease.costs[c].kv_bytes);
+    line.least[c].activation_bytes = std::min(line.least[c].activation_bytes, lease.costs[c].activation_bytes);
+  }
+}
+
+void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
+  WaitQueue::Order& order = queue_.order(island);
+  if (order.empty()) return;
+  if (closings_.size() < budget_.size()) closings_.resize(budget_.size());
+  ++pass_;
+  int open = CloseHopelessLines(island);
+  for (auto it = order.begin(); it != order.end() && open > 0;) {
+    Lease& waiter = *it++;
+    const int l = waiter.line;
+    LinePass& line = lines_[static_cast<size_t>(l)];
+    const AccountId tenant = tenant_of(waiter);
+    const Verdict verdict = Judge(waiter, tenant);
+    if (verdict.pick != kAnyInstance) {
+      const Instance& instance = fleet_.instance(verdict.pick);
+      const RankCost& cost = waiter.costs[static_cast<size_t>(instance.price_class)];
+      const Charges charges = fleet_.ChargesOf(instance, cost, tenant);
+      const auto soft = [&](const Charge& charge) { return closing(charge.account).soft == pass_; };
+      const auto list = charges.list();
+      if (std::any_of(list.begin(), list.end(), soft)) CountBypassed(order, waiter, charges, now, tenant_of);
+      grant(waiter, verdict.pick);
+      if (Hopeless(l)) open = CloseHopelessLines(island);
+      continue;
+    }
+    See(line, waiter);
+    // A closed line has nobody left to grant, but what its waiters need stays closed to those behind.
+    if (Close(waiter, tenant, verdict, now)) open = CloseHopelessLines(island);
+    if (line.visited == queue_.line(l).waiting) {  // all of the line was looked at
+      queue_.line(l).least = line.least;
+      line.closed = pass_;
+      open = CloseHopelessLines(island);
+    }
+  }
+  ++pass_;  // what was closed in this pass is so no longer
+}
+
+}  // namespace vramgate

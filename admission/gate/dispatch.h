@@ -1,0 +1,85 @@
+// Dispatch: who goes next. The policy of `worst_case`, where no end of a generation is known.
+//
+// Waiters are looked at in the queue's order. One that fits is granted, on the instance with the most free bytes. One
+// that is not closes what it needs to those behind it: the devices and pools of all its alternatives, or only its
+// tenant where only the tenant's share is short. Behind a closed account a later waiter may still be granted, at most
+// `max_bypass` times past any one waiter, and never past one that has waited `bypass_window`: bounded unfairness
+// instead of an idle card.
+//
+//   dispatch.Run(island, now, [&](Lease& waiter, InstanceId instance) { ... leave the queue, reserve, answer ... });
+//
+// Used by the Gate after everything that frees room. When Run returns, the policy has no further pick in that island:
+// granting only takes room, so one pass is enough. A pass ends at once where nobody left can be granted, so a full card
+// with a thousand waiters costs no more than one with ten. Thread rule: the Gate's thread. Nothing allocates.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "admission/gate/budget.h"
+#include "admission/gate/fleet.h"
+#include "admission/gate/gate_config.h"
+#include "admission/gate/wait_queue.h"
+
+namespace vramgate {
+
+class Dispatch {
+ public:
+  Dispatch(const Fleet& fleet, const Budget& budget, WaitQueue& queue, const GateConfig::Queue& limits);
+
+  // Where a waiter could go now, and what it lacks.
+  struct Verdict {
+    InstanceId pick = kAnyInstance;  // kAnyInstance: nowhere
+    bool devices_short = false;      // on no alternative do the devices and the pool have the bytes
+    bool tenant_short = false;       // the tenant's share lacks them
+    bool stale = false;              // no alternative has a device with a fresh reading
+  };
+  // For a lease that nobody is ahead of: looks at the room only.
+  Verdict Judge(const Lease& lease, AccountId tenant) const;
+
+  using Grant = absl::FunctionRef<void(Lease&, InstanceId)>;
+  // `tenants` gives each lease's tenant account (kNoAccount: none). `grant` must take the waiter out of the queue and
+  // reserve exactly Fleet::ChargesOf.
+  void Run(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant);
+
+ private:
+  struct Closing {
+    uint64_t soft = 0;  // the pass in which it was closed to those behind
+    uint64_t hard = 0;  // and without a bypass
+  };
+  Closing& closing(AccountId id) { return closings_[Index(id)]; }
+  bool HardClosed(AccountId id) const { return closings_[Index(id)].hard == pass_; }
+
+  template <typename Visit>
+  void ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const;
+  bool CanTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const;
+  bool Takes(AccountId id, int64_t bytes, int64_t* free_bytes) const;
+  bool Hopeless(int line) const;
+  bool Exhausted(const Lease& lease, Instant now) const;
+  bool Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now);
+  void CountBypassed(WaitQueue::Order& order, const Lease& granted, const Charges& charges, Instant now,
+                     absl::FunctionRef<AccountId(const Lease&)> tenant_of);
+  int CloseHopelessLines(int island);
+
+  // A line in the pass under way.
+  struct LinePass {
+    uint64_t closed = 0;  // the pass in which nobody left in it can be granted
+    uint64_t seen = 0;    // the pass that `visited` and `least` belong to
+    int64_t visited = 0;
+    Costs least;
+  };
+  void See(LinePass& line, const Lease& lease);
+
+  const Fleet& fleet_;
+  const Budget& budget_;
+  WaitQueue& queue_;
+  const int32_t max_bypass_;
+  const int64_t bypass_window_ns_;
+  std::vector<std::vector<int>> island_lines_;
+  std::vector<LinePass> lines_;
+  std::vector<Closing> closings_;  // by account; grows with the budget
+  uint64_t pass_ = 1;
+};
+
+}  // namespace vramgate

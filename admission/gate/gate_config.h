@@ -1,0 +1,68 @@
+// What a Gate is built from: devices, models with their instances, tenants, and its limits. Plain values, already
+// validated: the server makes them from the config file, tests by hand.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "admission/gate/budget.h"
+
+namespace vramgate {
+
+// Account `device/<id>`.
+struct DeviceSpec {
+  std::string id;
+  int64_t capacity_bytes = 0;  // total - headroom - own context - foreign use
+  int64_t ceiling_bytes = 0;   // the same without foreign use
+};
+
+// One running copy of a model. Account `pool/<model>/<name>` where its pool is preallocated.
+struct InstanceSpec {
+  std::string name;
+  std::vector<int> devices;           // indices into GateConfig::devices, 1 to kMaxDevicesPerInstance, no duplicates
+  int64_t fixed_bytes = 0;            // on each device: weights, overhead, a batched engine's activation peak
+  std::optional<int64_t> pool_bytes;  // preallocated KV pool, on each device; absent: requests charge the devices
+  int price_class = 0;                // which of Request::costs is this instance's
+};
+
+struct ModelSpec {
+  std::string name;
+  std::vector<InstanceSpec> instances;
+};
+
+// Account `tenant/<name>`. A tenant's limit bounds the bytes of its leases summed over all devices.
+struct TenantSpec {
+  std::string name;
+  int64_t limit_bytes = kUnlimitedBytes;
+};
+
+struct GateConfig {
+  std::vector<DeviceSpec> devices;
+  std::vector<ModelSpec> models;
+  std::vector<TenantSpec> tenants;
+  int64_t default_tenant_limit_bytes = kUnlimitedBytes;  // of each tenant not listed
+
+  struct Queue {
+    int64_t max_requests = 1000;
+    int64_t max_tokens = 10'000'000;
+    absl::Duration max_wait = absl::Seconds(30);
+    absl::Duration ageing = absl::Seconds(10);        // waiting this long is worth one step of priority
+    int32_t max_bypass = 16;                          // later waiters granted past one that does not fit
+    absl::Duration bypass_window = absl::Seconds(1);  // and none once it has waited this long
+    absl::Duration rejoin_window = absl::Seconds(5);  // how long a timed-out waiter's place is kept for its retry
+  } queue;
+
+  struct Leases {
+    absl::Duration ttl = absl::Seconds(60);
+    absl::Duration confirm_within = absl::Seconds(10);  // first renewal or release of a unary grant
+    absl::Duration abort_linger = absl::Seconds(2);
+    int64_t max = 100'000;  // leases in any state
+  } leases;
+
+  bool ledger = true;  // produce ledger rows
+};
+
+}  // namespace vramgate

@@ -1,0 +1,146 @@
+// The lease table: every lease from arrival to end, its key, its timer. It says how long; the budget says how much, the
+// wait queue who is next.
+//
+//   Lease* lease = table.Create(key);           // null: leases.max are in use
+//   table.SetTimer(*lease, now + ttl);
+//   while (Lease* due = table.FirstDue(now)) ...
+//   table.Erase(*lease);                        // its bytes come back, its id is never used again
+//
+// Used by the Gate. Thread rule: the Gate's thread. Memory: one slab, touched as it fills; a slot is reused
+// last-in-first-out, so a steady load allocates nothing. SetTimer and Erase are O(log n) at worst, O(1) where timers
+// come in order.
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/set.hpp>
+#include <boost/intrusive/unordered_set.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "admission/gate/budget.h"
+#include "admission/types.h"
+
+namespace vramgate {
+
+enum class LeaseState : uint8_t {
+  kFree,       // slot not in use
+  kWaiting,    // in the queue
+  kPlaceKept,  // answered QUEUE_TIMEOUT; its place waits for a retry, holding and closing nothing
+  kHeld,
+  kLingering,  // holder gone, bytes still counted
+};
+
+// What a request is the same by: a second Admit with an equal key is the same request.
+struct LeaseKey {
+  uint32_t caller = 0;
+  std::string_view tenant;
+  std::string_view request_id;
+  friend bool operator==(const LeaseKey&, const LeaseKey&) = default;
+};
+size_t hash_value(const LeaseKey& key);
+
+using TimerHook = boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>>;
+using OrderHook = boost::intrusive::set_member_hook<boost::intrusive::optimize_size<true>>;
+using KeyHook = boost::intrusive::unordered_set_member_hook<>;
+using OveruseHook = boost::intrusive::list_member_hook<>;
+
+struct Lease {
+  LeaseId id;
+  uint32_t attachment = 0;
+  LeaseState state = LeaseState::kFree;
+  bool stream = false;
+  bool revoking = false;                 // asked to stop
+  bool confirmed = false;                // a unary grant that was renewed once
+  bool deadline_first = false;           // WAITING: the caller's deadline comes before the wait's end
+  Outcome ending = Outcome::kCompleted;  // LINGERING: what it will end as
+  int32_t tenant = -1;                   // index into the gate's tenants
+  ModelId model{0};
+  InstanceId pin = kAnyInstance;
+  InstanceId instance = kAnyInstance;  // where held
+  int32_t priority = 0;
+  int32_t bypassed = 0;         // later waiters granted past it
+  int32_t line = -1;            // wait queue: which line
+  bool closes_devices = false;  // dispatch: what it closed in the pass under way
+  bool closes_tenant = false;
+  uint32_t caller = 0;
+  std::string request_id;        // keeps its capacity when the slot is reused
+  std::string_view tenant_name;  // the gate's tenant outlives the lease
+  Costs costs;
+  RankCost used;  // HELD: reported progress beyond the reservation, while overusing
+  int64_t tokens = 0;
+  Reservation reservation;
+  Instant arrived;  // first time; a rejoin keeps it
+  Instant granted;
+  Instant timer = kNever;  // what it means depends on the state
+  int64_t order = 0;       // wait queue: smaller goes first
+  uint64_t sequence = 0;   // ties: first come
+  absl::Duration ttl;
+  absl::Duration drain;
+
+  TimerHook timer_hook;
+  OrderHook order_hook;
+  KeyHook key_hook;
+  OveruseHook overuse_hook;
+
+  LeaseKey key() const { return {caller, tenant_name, request_id}; }
+  LeaseRef ref() const { return {id, attachment}; }
+};
+
+class LeaseTable {
+ public:
+  // REQUIRES: 1 <= max_leases < 2^31.
+  explicit LeaseTable(int64_t max_leases);
+  ~LeaseTable();
+  LeaseTable(const LeaseTable&) = delete;
+
+  // A lease in state kFree with its key set; the caller gives it a state. Null: the table is full.
+  // REQUIRES: no lease with this key, unless request_id is "" (such leases are not found by key).
+  Lease* Create(const LeaseKey& key);
+  // REQUIRES: out of the wait queue; its reservation is reset here.
+  void Erase(Lease& lease);
+
+  Lease* Find(LeaseId id);
+  Lease* FindKey(const LeaseKey& key);
+
+  // kNever: no timer.
+  void SetTimer(Lease& lease, Instant at);
+  // The lease whose timer is due first, or null when none is due at `now`.
+  Lease* FirstDue(Instant now);
+  Instant NextTimer() const { return timers_.empty() ? kNever : timers_.begin()->timer; }
+
+  // Leases in use, in slot order, from slot `from`: for paging. Null at the end.
+  Lease* FirstInUse(size_t from);
+  static size_t Slot(LeaseId id) { return static_cast<size_t>(id.value & 0xffffffff) - 1; }
+  int64_t size() const { return in_use_; }
+
+ private:
+  struct TimerOrder {
+    bool operator()(const Lease& a, const Lease& b) const { return a.timer < b.timer; }
+  };
+  struct KeyOf {
+    using type = LeaseKey;
+    LeaseKey operator()(const Lease& lease) const { return lease.key(); }
+  };
+  struct KeyHash {
+    size_t operator()(const LeaseKey& key) const { return hash_value(key); }
+  };
+  using Timers = boost::intrusive::multiset<Lease, boost::intrusive::member_hook<Lease, TimerHook, &Lease::timer_hook>,
+                                            boost::intrusive::compare<TimerOrder>>;
+  using Keys = boost::intrusive::unordered_set<Lease, boost::intrusive::member_hook<Lease, KeyHook, &Lease::key_hook>,
+                                               boost::intrusive::key_of_value<KeyOf>, boost::intrusive::hash<KeyHash>,
+                                               boost::intrusive::power_2_buckets<true>>;
+
+  const size_t max_;
+  Lease* const slots_;  // max_ slots; the first made_ are constructed
+  size_t made_ = 0;
+  std::vector<uint32_t> free_;
+  int64_t in_use_ = 0;
+  std::vector<Keys::bucket_type> buckets_;
+  Keys keys_;
+  Timers timers_;
+};
+
+}  // namespace vramgate

@@ -1,0 +1,90 @@
+#include "admission/gate/snapshot.h"
+
+#include <algorithm>
+
+#include "absl/container/flat_hash_map.h"
+
+namespace vramgate {
+namespace {
+
+// Counts `lease` at every account that lacks the bytes it needs there.
+void CountWaiter(const Gate& gate, const Lease& lease, Snapshot& snapshot) {
+  const auto lacks = [&](AccountId id, int64_t bytes) {
+    const Account& account = gate.budget().account(id);
+    if (bytes > account.free_bytes() || account.stale || account.overusers > 0) ++snapshot.accounts[Index(id)].waiting;
+  };
+  const Fleet& fleet = gate.fleet();
+  const AccountId tenant = gate.TenantAccount(lease);
+  int64_t least_total = kUnlimitedBytes;
+  for (InstanceId id : fleet.lines()[static_cast<size_t>(lease.line)].alternatives) {
+    const Instance& instance = fleet.instance(id);
+    const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
+    if (instance.pool != kNoAccount) lacks(instance.pool, cost.kv_bytes);
+    for (AccountId device : instance.devices) lacks(device, instance.device_bytes(cost));
+    least_total = std::min(least_total, instance.total_bytes(cost));
+  }
+  if (tenant != kNoAccount) lacks(tenant, least_total);
+}
+
+}  // namespace
+
+Snapshot TakeSnapshot(const Gate& gate, Instant now) {
+  Snapshot snapshot{.at = now, .draining = gate.draining()};
+  for (size_t a = 0; a < gate.budget().size(); ++a) {
+    snapshot.accounts.push_back({gate.budget().account(AccountId{static_cast<int32_t>(a)})});
+  }
+  for (size_t m = 0; m < gate.fleet().models().size(); ++m) {
+    const Gate::ModelCounts& counts = gate.counts(ModelId{static_cast<int32_t>(m)});
+    snapshot.models.push_back(
+        {gate.fleet().models()[m].name, counts.held - counts.lingering, counts.lingering, 0, counts.overuses});
+  }
+  absl::flat_hash_map<std::pair<int32_t, int32_t>, size_t> rows;
+  gate.ForEachWaiter(now, [&](const Lease& lease, const QueuePosition&) {
+    CountWaiter(gate, lease, snapshot);
+    ++snapshot.models[Index(lease.model)].waiting;
+    const auto [row, added] =
+        rows.try_emplace({static_cast<int32_t>(lease.model), lease.priority}, snapshot.queue.size());
+    if (added) snapshot.queue.push_back({lease.model, lease.priority});
+    ++snapshot.queue[row->second].requests;
+    snapshot.queue[row->second].tokens += lease.tokens;
+  });
+  const auto scarcest = std::max_element(snapshot.accounts.begin(), snapshot.accounts.end(),
+                                         [](const auto& a, const auto& b) { return a.waiting < b.waiting; });
+  if (scarcest != snapshot.accounts.end() && scarcest->waiting > 0) snapshot.bottleneck = scarcest->account.name;
+  snapshot.held = gate.held() - gate.lingering();
+  snapshot.lingering = gate.lingering();
+  snapshot.waiting = gate.queue().size();
+  return snapshot;
+}
+
+LeaseView ViewOf(const Gate& gate, const Lease& lease) {
+  LeaseView view{.id = lease.id, .state = lease.state, .model = lease.model, .instance = lease.instance};
+  const Fleet& fleet = gate.fleet();
+  const InstanceId priced =
+      lease.instance != kAnyInstance
+          ? lease.instance
+          : fleet.lines()[static_cast<size_t>(fleet.line(lease.model, lease.pin))].alternatives.front();
+  view.cost = lease.costs[static_cast<size_t>(fleet.instance(priced).price_class)];
+  view.tenant = std::string(lease.tenant_name);
+  view.request_id = lease.request_id;
+  view.priority = lease.priority;
+  view.arrived = lease.arrived;
+  const bool holds = lease.state == LeaseState::kHeld || lease.state == LeaseState::kLingering;
+  view.granted = holds ? lease.granted : Instant{};
+  view.expires = lease.timer;
+  return view;
+}
+
+std::vector<LeaseView> ListLeases(const Gate& gate, size_t from, size_t limit, LeaseState wanted, size_t* next) {
+  constexpr int kMostLooks = 4096;
+  std::vector<LeaseView> page;
+  const Lease* lease = gate.FirstInUse(from);
+  for (int looks = 0; lease != nullptr && page.size() < limit && looks < kMostLooks; ++looks) {
+    if (wanted == LeaseState::kFree || wanted == lease->state) page.push_back(ViewOf(gate, *lease));
+    lease = gate.FirstInUse(LeaseTable::Slot(lease->id) + 1);
+  }
+  *next = lease == nullptr ? 0 : LeaseTable::Slot(lease->id);
+  return page;
+}
+
+}  // namespace vramgate

@@ -1,0 +1,72 @@
+// A Snapshot is what an operator, a scrape or a status page sees: accounts, queue, leases, and the account most waiters
+// wait for. Taken under the Controller's lock, read at leisure after it. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "admission/gate/budget.h"
+#include "admission/gate/gate.h"
+#include "admission/gate/lease_table.h"
+
+namespace vramgate {
+
+struct Snapshot {
+  struct AccountView {
+    Account account;
+    int32_t waiting = 0;  // waiters that lack bytes here
+    int64_t over_bytes() const { return std::max<int64_t>(0, account.used_bytes() - account.capacity_bytes); }
+  };
+  struct QueueView {
+    ModelId model{0};
+    int32_t priority = 0;
+    int64_t requests = 0;
+    int64_t tokens = 0;
+  };
+  struct ModelView {
+    std::string name;
+    int64_t held = 0;
+    int64_t lingering = 0;
+    int64_t waiting = 0;
+    int64_t overuses = 0;
+  };
+
+  Instant at;
+  std::vector<AccountView> accounts;  // by AccountId
+  std::vector<ModelView> models;      // by ModelId
+  std::vector<QueueView> queue;       // by model and priority; none that is empty
+  std::string bottleneck;             // "" when nobody waits
+  int64_t held = 0;                   // lingering not included
+  int64_t lingering = 0;
+  int64_t waiting = 0;
+  bool draining = false;
+};
+
+// O(accounts + waiters).
+Snapshot TakeSnapshot(const Gate& gate, Instant now);
+
+// One lease, for a list.
+struct LeaseView {
+  LeaseId id;
+  LeaseState state = LeaseState::kFree;
+  ModelId model{0};
+  InstanceId instance = kAnyInstance;
+  RankCost cost;  // on each device of the instance; of a waiter: of its first alternative
+  std::string tenant;
+  std::string request_id;
+  int32_t priority = 0;
+  Instant arrived;
+  Instant granted;  // 0: not yet
+  Instant expires = kNever;
+};
+
+// Up to `limit` leases from slot `from` on, in slot order, those that `wanted` (kFree: all); *next: where the next page
+// begins, or 0. Looks at 4096 slots at most, so a page may be short.
+std::vector<LeaseView> ListLeases(const Gate& gate, size_t from, size_t limit, LeaseState wanted, size_t* next);
+
+// The view of one lease.
+LeaseView ViewOf(const Gate& gate, const Lease& lease);
+
+}  // namespace vramgate

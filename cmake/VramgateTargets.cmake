@@ -1,0 +1,47 @@
+# The three kinds of target in this tree. DEPS is the whole list of what a target may include.
+include_guard()
+
+find_program(VRAMGATE_CCACHE ccache)
+if(VRAMGATE_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${VRAMGATE_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${VRAMGATE_CCACHE})
+endif()
+
+add_library(vramgate_options INTERFACE)
+target_include_directories(vramgate_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(vramgate_options INTERFACE
+  -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-c99-designator>)
+if(VRAMGATE_SANITIZE)
+  target_compile_options(vramgate_options INTERFACE -fsanitize=${VRAMGATE_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(vramgate_options INTERFACE -fsanitize=${VRAMGATE_SANITIZE})
+endif()
+
+# vramgate_library(NAME SRCS a.cc ... DEPS target ...): a static library.
+function(vramgate_library name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SRCS})
+  target_link_libraries(${name} PUBLIC vramgate_options ${ARG_DEPS})
+endfunction()
+
+# vramgate_test(NAME SRCS a_test.cc ... DEPS target ... [LABELS l ...] [ARGS arg ...]): a GoogleTest program, one ctest entry a program.
+function(vramgate_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS;ARGS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE vramgate_options ${ARG_DEPS} GTest::gmock_main)
+  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
+  if(ARG_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+endfunction()
+
+# vramgate_benchmark(NAME SRCS a.cc ... DEPS target ...): a program that `./dev bench` runs.
+function(vramgate_benchmark name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE vramgate_options ${ARG_DEPS} benchmark::benchmark)
+endfunction()
