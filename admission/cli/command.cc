@@ -66,11 +66,14 @@ ExitCode RunProgram(CLI::App& program, int argc, const char* const* argv, const 
     return ExitCode::kDone;
   } catch (const CLI::ParseError& error) {
     const CLI::App& app = Innermost(program);
-    std::cerr << app.get_display_name() << ": " << error.what();
     const std::vector<std::string> unexpected = program.remaining(/*recurse=*/true);
-    if (!unexpected.empty()) {
+    std::cerr << app.get_display_name() << ": ";
+    if (unexpected.empty()) {
+      std::cerr << error.what();
+    } else {
       const std::string& word = unexpected.front();
-      std::cerr << "." << Suggestion(app, word.substr(0, std::min(word.find('='), size_t{64})));
+      const std::string name = word.substr(0, std::min(word.find('='), size_t{64}));
+      std::cerr << "\"" << word << "\" is not expected here." << Suggestion(app, name);
     }
     std::cerr << "\nSee " << (&app == &program ? "" : program.get_name() + " ") << app.get_name() << " --help\n";
     return ExitCode::kUsage;

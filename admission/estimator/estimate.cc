@@ -2,7 +2,6 @@
 
 #include <array>
 #include <limits>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -97,13 +96,19 @@ Quality QualityOf(const CostTable& t) {
 }
 
 absl::Status CheckLoad(const Load& load) {
-  const std::array<std::pair<const char*, int64_t>, 4> counts = {{{"prompt_tokens", load.prompt_tokens},
-                                                                  {"output_tokens", load.output_tokens},
-                                                                  {"sequences", load.sequences - 1},
-                                                                  {"concurrency", load.concurrency - 1}}};
-  for (const auto& [name, value] : counts) {
-    if (value < 0)
-      return absl::InvalidArgumentError(absl::StrCat(name, ": too small: tokens are >= 0, the others >= 1"));
+  struct Count {
+    const char* name;
+    int64_t value;
+    int64_t min;
+  };
+  const std::array<Count, 4> counts = {{{"prompt_tokens", load.prompt_tokens, 0},
+                                        {"output_tokens", load.output_tokens, 0},
+                                        {"sequences", load.sequences, 1},
+                                        {"concurrency", load.concurrency, 1}}};
+  for (const Count& c : counts) {
+    if (c.value < c.min) {
+      return absl::InvalidArgumentError(absl::StrCat(c.name, ": ", c.value, " must be at least ", c.min));
+    }
   }
   if (SaturatingAdd(load.prompt_tokens, load.output_tokens) == kMax) {
     return absl::OutOfRangeError("prompt_tokens: with output_tokens more than 2^63 tokens");

@@ -1,6 +1,7 @@
 #include "admission/estimator/json_fields.h"
 
 #include <algorithm>
+#include <array>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -18,23 +19,30 @@ absl::Status Error(std::string_view name, std::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(Absl(name), ": ", Absl(message)));
 }
 
-// Deepest nesting of brackets outside of strings. Looked at before parsing, so that no depth is ever built.
-int Depth(std::string_view text) {
+// Deepest nesting of brackets outside of strings. Looked at before parsing, so that no depth is ever built. On the way,
+// what Python's json writes but JSON does not have (NaN, Infinity) becomes null in `clean`: such a value is as good as
+// absent.
+int ScanAndClean(std::string_view text, std::string& clean) {
+  constexpr std::array<std::string_view, 3> kPythonOnly = {"NaN", "Infinity", "-Infinity"};
   int depth = 0;
   int deepest = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == '}' || c == ']') {
-      --depth;
+    if (!in_string) {
+      const auto word = std::find_if(kPythonOnly.begin(), kPythonOnly.end(),
+                                     [&](std::string_view w) { return text.compare(i, w.size(), w) == 0; });
+      if (word != kPythonOnly.end()) {
+        clean += "null";
+        i += word->size() - 1;
+        continue;
+      }
+      if (c == '{' || c == '[') deepest = std::max(deepest, ++depth);
+      if (c == '}' || c == ']') --depth;
     }
+    clean += c;
+    if (c == '"') in_string = !in_string;
+    if (in_string && c == '\\' && i + 1 < text.size()) clean += text[++i];  // an escaped quote ends nothing
   }
   return deepest;
 }
@@ -51,8 +59,11 @@ std::string Shown(const json& value) {
 
 absl::StatusOr<json> ParseJsonObject(std::string_view text, std::string_view name) {
   if (text.size() > kMaxConfigBytes) return Error(name, absl::StrCat("larger than ", kMaxConfigBytes, " bytes"));
-  if (Depth(text) > kMaxConfigDepth) return Error(name, absl::StrCat("nested deeper than ", kMaxConfigDepth));
-  json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  std::string clean;
+  clean.reserve(text.size());
+  if (ScanAndClean(text, clean) > kMaxConfigDepth)
+    return Error(name, absl::StrCat("nested deeper than ", kMaxConfigDepth));
+  json document = json::parse(clean, nullptr, /*allow_exceptions=*/false);
   if (document.is_discarded()) return Error(name, "not valid JSON");
   if (!document.is_object())
     return Error(name, absl::StrCat("a JSON object is expected, this is ", document.type_name()));
