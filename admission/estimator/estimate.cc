@@ -41,14 +41,19 @@ std::string WeightsFormula(const CostTable& t) {
                       split.empty() ? "" : ", on this device's share");
 }
 
+// " x 4 sequences", nothing for the usual one.
+std::string Sequences(const Load& load) {
+  return load.sequences == 1 ? "" : absl::StrCat(" x ", load.sequences, " sequences");
+}
+
 std::string ActivationFormula(const CostTable& t, const Load& load) {
   const ModelShape& s = t.shape();
   const CostOptions& o = t.options();
   switch (o.activation) {
     case ActivationMode::kResident:
-      return absl::StrCat("resident: hidden ", s.hidden, " x ", load.prompt_tokens + load.output_tokens, " tokens x ",
-                          load.sequences, " sequences x ", s.layers, " layers x ",
-                          ActivationElementBytes(o.weights_dtype), " B");
+      return absl::StrCat("resident: hidden ", s.hidden, " x ", load.prompt_tokens + load.output_tokens, " tokens",
+                          Sequences(load), " x ", s.layers, " layers x ", ActivationElementBytes(o.weights_dtype),
+                          " B");
     case ActivationMode::kBatched:
       if (s.activation_bytes.has_value()) return absl::StrCat("batched: ", *s.activation_bytes, " B as given");
       return absl::StrCat("batched: peak of a step of ", o.max_batched_tokens, " tokens and ", o.max_sequences,
@@ -60,10 +65,9 @@ std::string ActivationFormula(const CostTable& t, const Load& load) {
 std::string KvFormula(const CostTable& t, const Load& load) {
   const ModelShape& s = t.shape();
   const CostOptions& o = t.options();
-  const std::string tokens =
-      absl::StrCat(load.prompt_tokens + load.output_tokens, " tokens",
-                   o.block_tokens > 1 ? absl::StrCat(" in blocks of ", o.block_tokens) : std::string(), " x ",
-                   load.sequences, " sequences");
+  const std::string tokens = absl::StrCat(
+      load.prompt_tokens + load.output_tokens, " tokens",
+      o.block_tokens > 1 ? absl::StrCat(" in blocks of ", o.block_tokens) : std::string(), Sequences(load));
   if (s.kv_bytes_per_token.has_value()) return absl::StrCat(*s.kv_bytes_per_token, " B/token as given x ", tokens);
   return absl::StrCat("2 x ", s.layers, " layers x ", KvHeadsPerDevice(s, o.tensor_parallel), " KV heads x ",
                       s.HeadDim(), " head dim x ", tokens, " x ", DTypeBytes(o.kv_dtype), " B (", Name(o.kv_dtype), ")",
