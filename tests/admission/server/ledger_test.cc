@@ -1,7 +1,6 @@
 // The ledger file: every row, in order, or a LOST row that says how many are missing.
 #include "admission/server/ledger.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
