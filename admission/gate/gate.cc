@@ -279,7 +279,9 @@ void Gate::Cancel(LeaseRef ref, Instant now, Effects& out) {
 }
 
 void Gate::DispatchIsland(int island, Instant now, Effects& out) {
-  for (auto it = overusers_.begin(); it != overusers_.end();) {
+  // Each once: one that is still over goes to the end of the list.
+  auto it = overusers_.begin();
+  for (size_t left = overusers_.size(); left > 0; --left) {
     Lease& lease = *it++;
     if (IslandOf(lease) == island) ChargeOveruse(lease, now, out);
   }
