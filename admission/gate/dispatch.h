@@ -49,7 +49,8 @@ class Dispatch {
     uint64_t hard = 0;  // and without a bypass
   };
   Closing& closing(AccountId id) { return closings_[Index(id)]; }
-  bool HardClosed(AccountId id) const { return closings_[Index(id)].hard == pass_; }
+  // An account that came after the last pass (a new tenant's) is closed by nobody.
+  bool HardClosed(AccountId id) const { return Index(id) < closings_.size() && closings_[Index(id)].hard == pass_; }
 
   template <typename Visit>
   void ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const;
