@@ -56,7 +56,10 @@ bool Reservation::TryGrow(AccountId id, int64_t bytes) {
     if (lingering_) account.lingering_bytes += bytes;
     return true;
   }
-  return false;
+  CHECK(held_.size_ < static_cast<int>(held_.charges_.size()), "Reservation: more accounts than an instance can have");
+  held_.charges_[static_cast<size_t>(held_.size_++)] = {id, 0};  // held nothing of it so far
+  ++account.held;
+  return TryGrow(id, bytes);
 }
 
 void Reservation::SetLingering(bool lingering) {
