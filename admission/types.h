@@ -145,6 +145,7 @@ struct Decision {
   absl::Duration waited;                      // from arrival to this answer
   std::optional<absl::Duration> retry_after;  // known only where the gate has seen bytes come back
   absl::Duration grace;                       // kStop by revocation
+  bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on
   ShortText<48> request_id;                   // for the log
   ShortText<32> tenant;
 };

@@ -11,6 +11,11 @@ namespace {
 // copy of the deadline says.
 constexpr int64_t kDeadlineSlackNs = 100'000'000;
 
+// Why a request that was not to wait is refused: no time has run out.
+Outcome AtOnce(Outcome overdue) {
+  return overdue == Outcome::kRejectedQueueTimeout ? Outcome::kRejectedBudgetExhausted : overdue;
+}
+
 }  // namespace
 
 void Effects::Clear() {
@@ -119,14 +124,13 @@ Gate::Admission Gate::Join(Lease& lease, const Request& request, Instant now, Ef
   switch (lease.state) {
     case LeaseState::kPlaceKept:
       if (draining_) return Answer(Outcome::kRejectedDraining, request, now, out);
-      if (!queue_.HasRoomFor(lease.tokens)) return Answer(Outcome::kRejectedQueueFull, request, now, out);
       return Wait(lease, request, now, out);
     case LeaseState::kWaiting:
       TellFormer(lease, now, out);
       Attach(lease, request, now);
       if (request.max_wait <= absl::ZeroDuration()) {
         const LeaseRef ref = lease.ref();
-        RefuseWaiter(lease, Overdue(lease), false, now, out);
+        RefuseWaiter(lease, AtOnce(Overdue(lease)), false, now, out);
         return {ref};
       }
       return {lease.ref(), true};
@@ -143,7 +147,7 @@ Gate::Admission Gate::Join(Lease& lease, const Request& request, Instant now, Ef
   CHECK(false, "Gate: a free slot was found by key");
 }
 
-bool Gate::FitsEver(const Request& request, AccountId tenant) const {
+bool Gate::FitsEver(const Request& request, int64_t share_bytes) const {
   for (InstanceId id : fleet_.lines()[static_cast<size_t>(fleet_.line(request.model, request.instance))].alternatives) {
     const Instance& instance = fleet_.instance(id);
     const RankCost& cost = request.costs[static_cast<size_t>(instance.price_class)];
@@ -152,8 +156,7 @@ bool Gate::FitsEver(const Request& request, AccountId tenant) const {
       const Account& account = budget_.account(device);
       fits = fits && instance.device_bytes(cost) <= std::max<int64_t>(0, account.ceiling_bytes - account.fixed_bytes);
     }
-    if (tenant != kNoAccount) fits = fits && instance.total_bytes(cost) <= budget_.account(tenant).ceiling_bytes;
-    if (fits) return true;
+    if (fits && instance.total_bytes(cost) <= share_bytes) return true;
   }
   return false;
 }
@@ -166,7 +169,7 @@ Gate::Admission Gate::AdmitNew(const Request& request, Instant now, Effects& out
     out.named.push_back(share);
     Row(LedgerEvent::kCapacity, nullptr, share, 0, now, out);
   }
-  if (!FitsEver(request, share)) {
+  if (!FitsEver(request, share == kNoAccount ? kUnlimitedBytes : budget_.account(share).ceiling_bytes)) {
     tenants_.Release(tenant);
     return Answer(Outcome::kRejectedNeverFits, request, now, out);
   }
@@ -188,6 +191,8 @@ Gate::Admission Gate::AdmitNew(const Request& request, Instant now, Effects& out
 
 // Lets the lease go at once where the policy has it as its pick, else leaves it in its place.
 Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Effects& out) {
+  const bool had_place = lease.state == LeaseState::kPlaceKept;
+  const Instant place_ends = lease.timer;
   lease.state = LeaseState::kWaiting;
   Attach(lease, request, now);
   const LeaseRef ref = lease.ref();
@@ -210,11 +215,10 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
   if (verdict.stale) {
     RefuseWaiter(lease, Outcome::kRejectedTelemetryStale, false, now, out);
   } else if (request.max_wait <= absl::ZeroDuration() || config_.queue.max_wait <= absl::ZeroDuration()) {
-    const Outcome outcome = Overdue(lease);
-    RefuseWaiter(lease, outcome == Outcome::kRejectedQueueTimeout ? Outcome::kRejectedBudgetExhausted : outcome, false,
-                 now, out);
+    RefuseWaiter(lease, AtOnce(Overdue(lease)), false, now, out);
   } else if (queue_.size() > config_.queue.max_requests || queue_.tokens() > config_.queue.max_tokens) {
-    RefuseWaiter(lease, Outcome::kRejectedQueueFull, false, now, out);
+    RefuseWaiter(lease, Outcome::kRejectedQueueFull, had_place, now, out);
+    if (had_place) table_.SetTimer(lease, place_ends);
   } else {
     return {ref, true};
   }

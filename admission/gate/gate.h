@@ -69,7 +69,7 @@ class Gate {
     kFailed,      // the engine failed and has let go: freed at once, ends as kAborted
     kClientGone,  // the engine may go on: lingers for abort_linger
   };
-  // The holder's end. A stale reference (taken over, or gone) does nothing.
+  // The holder's end; of a lingering lease, the engine's word. A stale reference (taken over, or gone) does nothing.
   void End(LeaseRef lease, EndKind kind, Instant now, Effects& out);
   // By name, for unary leases: any attachment. False: unknown, finished, or of another caller.
   bool Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out);
@@ -147,7 +147,7 @@ class Gate {
   Admission Join(Lease& lease, const Request& request, Instant now, Effects& out);
   Admission AdmitNew(const Request& request, Instant now, Effects& out);
   Admission Wait(Lease& lease, const Request& request, Instant now, Effects& out);
-  bool FitsEver(const Request& request, AccountId tenant) const;
+  bool FitsEver(const Request& request, int64_t share_bytes) const;
   bool SameContent(const Lease& lease, const Request& request) const;
   void Attach(Lease& lease, const Request& request, Instant now);
   void TellFormer(const Lease& lease, Instant now, Effects& out);
@@ -160,6 +160,7 @@ class Gate {
   void LeaveQueue(Lease& lease);
   Outcome Overdue(const Lease& lease) const;
   void RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place, Instant now, Effects& out);
+  void RefuseOverdue(Lease& lease, Instant now, Effects& out);
   void Linger(Lease& lease, Outcome ending, absl::Duration time, Instant now, Effects& out);
   void Free(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Effects& out);
   void Erase(Lease& lease);

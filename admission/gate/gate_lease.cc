@@ -5,6 +5,12 @@
 #include "admission/gate/gate.h"
 
 namespace vramgate {
+namespace {
+
+// Beyond any device: a report above it is a lie, and must not fill a share that has no limit.
+constexpr int64_t kMostBytes = int64_t{1} << 44;
+
+}  // namespace
 
 void Gate::Say(const Lease& lease, Decision::Kind kind, Outcome outcome, Instant now, Effects& out) const {
   Decision decision{
@@ -69,7 +75,7 @@ void Gate::End(LeaseRef ref, EndKind kind, Instant now, Effects& out) {
   Lease* lease = table_.Find(ref.id);
   if (lease == nullptr || lease->attachment != ref.attachment) return;
   if (lease->state == LeaseState::kWaiting) return Cancel(ref, now, out);
-  if (lease->state == LeaseState::kHeld) (void)Release(ref.id, lease->caller, kind, now, out);
+  if (lease->state != LeaseState::kPlaceKept) (void)Release(ref.id, lease->caller, kind, now, out);
 }
 
 bool Gate::Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out) {
@@ -130,7 +136,7 @@ bool Gate::Revoke(LeaseId id, absl::Duration grace, Instant now, Effects& out) {
       Erase(*lease);
       return true;
     case LeaseState::kLingering:
-      lease->ending = Outcome::kRevoked;
+      lease->revoking = true;  // whoever revives it hears of it
       return true;
     case LeaseState::kHeld:
       lease->revoking = true;
@@ -200,13 +206,17 @@ void Gate::Progress(LeaseId id, const Costs& used, Instant now, Effects& out) {
   if (lease == nullptr || lease->state != LeaseState::kHeld) return;
   const Instance& instance = fleet_.instance(lease->instance);
   const RankCost& cost = used[static_cast<size_t>(instance.price_class)];
+  const RankCost before = lease->used;
   EndOveruse(*lease);
-  lease->used.kv_bytes = std::max(lease->used.kv_bytes, cost.kv_bytes);
-  lease->used.activation_bytes = std::max(lease->used.activation_bytes, cost.activation_bytes);
+  lease->used.kv_bytes = std::max(lease->used.kv_bytes, std::min(cost.kv_bytes, kMostBytes));
+  lease->used.activation_bytes = std::max(lease->used.activation_bytes, std::min(cost.activation_bytes, kMostBytes));
   ChargeOveruse(*lease, now, out);
-  if (!lease->overuse_hook.is_linked()) return;
-  ++counts_[Index(lease->model)].overuses;
-  Rows(LedgerEvent::kOveruse, *lease, 0, now, out);
+  if (lease->overuse_hook.is_linked()) {
+    ++counts_[Index(lease->model)].overuses;
+    Rows(LedgerEvent::kOveruse, *lease, 0, now, out);
+  }
+  // Less room may close less: see Dispatch.
+  if (lease->used != before) DispatchIsland(IslandOf(*lease), now, out);
 }
 
 // Charges what fits of a reported overuse; the accounts that lack the rest are closed while it lasts.
@@ -234,12 +244,14 @@ void Gate::Due(Lease& lease, Instant now, Effects& out) {
   switch (lease.state) {
     case LeaseState::kWaiting:
       if (lease.deadline_first) return RefuseWaiter(lease, Outcome::kDeadline, false, now, out);
-      return RefuseWaiter(lease, Overdue(lease),
-                          !lease.request_id.empty() && config_.queue.rejoin_window > absl::ZeroDuration(), now, out);
+      return RefuseOverdue(lease, now, out);
     case LeaseState::kPlaceKept:
       return Erase(lease);
     case LeaseState::kHeld:
-      if (lease.revoking && lease.stream) Say(lease, Decision::Kind::kStop, Outcome::kRevoked, now, out);
+      if (lease.revoking && lease.stream) {
+        Say(lease, Decision::Kind::kStop, Outcome::kRevoked, now, out);
+        out.decisions.back().grace_over = true;
+      }
       return Linger(lease, lease.revoking ? Outcome::kRevoked : Outcome::kExpired, lease.drain, now, out);
     case LeaseState::kLingering:
       return Free(lease, LedgerEvent::kExpire, lease.ending, now, out);
@@ -247,6 +259,14 @@ void Gate::Due(Lease& lease, Instant now, Effects& out) {
       break;
   }
   CHECK(false, "Gate: a free slot has a timer");
+}
+
+// The wait is over. Who was only too far behind keeps its place for a retry.
+void Gate::RefuseOverdue(Lease& lease, Instant now, Effects& out) {
+  const Outcome outcome = Overdue(lease);
+  const bool keep_place = outcome == Outcome::kRejectedQueueTimeout && !lease.request_id.empty() &&
+                          config_.queue.rejoin_window > absl::ZeroDuration();
+  RefuseWaiter(lease, outcome, keep_place, now, out);
 }
 
 void Gate::Advance(Instant now, Effects& out) {

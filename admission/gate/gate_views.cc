@@ -50,17 +50,10 @@ Gate::WhatIf Gate::Estimate(const Request& request, Instant now) const {
   const AccountId share = tenants_.AccountOf(request.tenant);
   const int island = fleet_.models()[Index(request.model)].island;
   WhatIf answer;
-  answer.fits_ever = FitsEver(request, share);
-  if (share == kNoAccount && config_.default_tenant_limit_bytes != kUnlimitedBytes) {
-    // A tenant not known yet: its share would be empty.
-    for (InstanceId id :
-         fleet_.lines()[static_cast<size_t>(fleet_.line(request.model, request.instance))].alternatives) {
-      const Instance& instance = fleet_.instance(id);
-      answer.fits_ever =
-          answer.fits_ever && instance.total_bytes(request.costs[static_cast<size_t>(instance.price_class)]) <=
-                                  config_.default_tenant_limit_bytes;
-    }
-  }
+  // A tenant not known yet has an empty share of the default size.
+  const int64_t share_bytes =
+      share == kNoAccount ? config_.default_tenant_limit_bytes : budget_.account(share).ceiling_bytes;
+  answer.fits_ever = FitsEver(request, share_bytes);
   Lease probe;
   probe.model = request.model;
   probe.pin = request.instance;

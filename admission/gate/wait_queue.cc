@@ -8,7 +8,6 @@ namespace vramgate {
 
 WaitQueue::WaitQueue(const Fleet& fleet, const GateConfig::Queue& limits)
     : fleet_(fleet),
-      limits_(limits),
       ageing_ns_(std::min<int64_t>(NonNegativeNanos(limits.ageing), int64_t{3600} * 1'000'000'000)),
       orders_(static_cast<size_t>(fleet.islands())),
       lines_(fleet.lines().size()),
@@ -16,10 +15,6 @@ WaitQueue::WaitQueue(const Fleet& fleet, const GateConfig::Queue& limits)
 
 WaitQueue::~WaitQueue() {
   for (Order& order : orders_) order.clear();
-}
-
-bool WaitQueue::HasRoomFor(int64_t tokens) const {
-  return requests_ < limits_.max_requests && tokens <= limits_.max_tokens - tokens_;
 }
 
 void WaitQueue::Enter(Lease& lease) {

@@ -35,8 +35,6 @@ class WaitQueue {
   WaitQueue(const Fleet& fleet, const GateConfig::Queue& limits);
   ~WaitQueue();
 
-  // False: the queue's limit of requests or tokens is reached.
-  bool HasRoomFor(int64_t tokens) const;
   // Gives `lease` its place (by lease.arrived, lease.priority, lease.sequence) and enters it. REQUIRES: not queued.
   void Enter(Lease& lease);
   // REQUIRES: queued.
@@ -54,7 +52,6 @@ class WaitQueue {
 
  private:
   const Fleet& fleet_;
-  const GateConfig::Queue limits_;
   const int64_t ageing_ns_;
   std::vector<Order> orders_;  // by island
   std::vector<LineState> lines_;
