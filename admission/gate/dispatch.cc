@@ -39,7 +39,6 @@ bool Dispatch::CanTake(const Instance& instance, const RankCost& cost, int64_t* 
 Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
   Verdict verdict{.devices_short = true, .tenant_short = tenant != kNoAccount, .stale = true};
   int64_t most_free = -1;
-  bool blocked_by_both = true;  // no alternative that only one of the two stands against
   for (InstanceId id : fleet_.lines()[static_cast<size_t>(fleet_.line(lease.model, lease.pin))].alternatives) {
     const Instance& instance = fleet_.instance(id);
     const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
@@ -49,16 +48,17 @@ Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
     const bool share = tenant == kNoAccount || Takes(tenant, instance.total_bytes(cost), &tenant_free);
     if (devices) verdict.devices_short = false;
     if (share) verdict.tenant_short = false;
-    if (devices != share) blocked_by_both = false;
-    for (AccountId device : instance.devices) verdict.stale = verdict.stale && budget_.account(device).stale;
+    bool stale = false;
+    for (AccountId device : instance.devices) stale = stale || budget_.account(device).stale;
+    verdict.stale = verdict.stale && stale;
     if (devices && share && free_bytes > most_free) {
       most_free = free_bytes;
       verdict.pick = id;
     }
   }
   // One alternative lacks devices, another the share: it needs both.
-  if (verdict.pick == kAnyInstance && !blocked_by_both && !verdict.devices_short && !verdict.tenant_short) {
-    verdict.devices_short = verdict.tenant_short = true;
+  if (verdict.pick == kAnyInstance && !verdict.devices_short && !verdict.tenant_short) {
+    verdict.devices_short = verdict.tenant_short = verdict.torn = true;
   }
   return verdict;
 }
@@ -161,6 +161,15 @@ void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Le
   WaitQueue::Order& order = queue_.order(island);
   if (order.empty()) return;
   if (closings_.size() < budget_.size()) closings_.resize(budget_.size());
+  while (Pass(order, island, now, tenant_of, grant)) {
+  }
+  ++pass_;  // what was closed in a pass is so no longer
+}
+
+bool Dispatch::Pass(WaitQueue::Order& order, int island, Instant now,
+                    absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
+  bool granted = false;
+  bool torn = false;
   ++pass_;
   int open = CloseHopelessLines(island);
   for (auto it = order.begin(); it != order.end() && open > 0;) {
@@ -177,10 +186,12 @@ void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Le
       const auto list = charges.list();
       if (std::any_of(list.begin(), list.end(), soft)) CountBypassed(order, waiter, charges, now, tenant_of);
       grant(waiter, verdict.pick);
+      granted = true;
       if (Hopeless(l)) open = CloseHopelessLines(island);
       continue;
     }
     See(line, waiter);
+    torn = torn || verdict.torn;
     // A closed line has nobody left to grant, but what its waiters need stays closed to those behind.
     if (Close(waiter, tenant, verdict, now)) open = CloseHopelessLines(island);
     if (line.visited == queue_.line(l).waiting) {  // all of the line was looked at
@@ -189,7 +200,7 @@ void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Le
       open = CloseHopelessLines(island);
     }
   }
-  ++pass_;  // what was closed in this pass is so no longer
+  return granted && torn;
 }
 
 }  // namespace vramgate

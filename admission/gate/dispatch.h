@@ -8,9 +8,10 @@
 //
 //   dispatch.Run(island, now, [&](Lease& waiter, InstanceId instance) { ... leave the queue, reserve, answer ... });
 //
-// Used by the Gate after everything that frees room. When Run returns, the policy has no further pick in that island:
-// granting only takes room, so one pass is enough. A pass ends at once where nobody left can be granted, so a full card
-// with a thousand waiters costs no more than one with ten. Thread rule: the Gate's thread. Nothing allocates.
+// Used by the Gate after everything that changes room, in either direction. When Run returns, the policy has no further
+// pick in that island. Granting only takes room, so one pass is enough, but where a waiter is torn (Verdict): it closes
+// less when only its tenant's share is left to wait for. A pass ends at once where nobody left can be granted, so a
+// full card with a thousand waiters costs no more than one with ten. Thread rule: the Gate's thread. Nothing allocates.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ class Dispatch {
     InstanceId pick = kAnyInstance;  // kAnyInstance: nowhere
     bool devices_short = false;      // on no alternative do the devices and the pool have the bytes
     bool tenant_short = false;       // the tenant's share lacks them
-    bool stale = false;              // no alternative has a device with a fresh reading
+    bool torn = false;               // both, each on another alternative: less room may close less
+    bool stale = false;              // every alternative has a device whose reading is too old
   };
   // For a lease that nobody is ahead of: looks at the room only.
   Verdict Judge(const Lease& lease, AccountId tenant) const;
@@ -52,6 +54,9 @@ class Dispatch {
   // An account that came after the last pass (a new tenant's) is closed by nobody.
   bool HardClosed(AccountId id) const { return Index(id) < closings_.size() && closings_[Index(id)].hard == pass_; }
 
+  // True: it must be looked at again.
+  bool Pass(WaitQueue::Order& order, int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of,
+            Grant grant);
   template <typename Visit>
   void ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const;
   bool CanTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const;

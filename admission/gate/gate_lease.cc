@@ -278,7 +278,7 @@ void Gate::SetReading(AccountId device, const DeviceReading& reading, Instant no
   Tick(now);
   Account& account = budget_.mutable_account(device);
   const bool changed = account.capacity_bytes != reading.capacity_bytes;
-  const bool more = reading.capacity_bytes > account.capacity_bytes || (account.stale && !reading.stale);
+  const bool dispatches = changed || account.stale != reading.stale;
   account.capacity_bytes = reading.capacity_bytes;
   account.ceiling_bytes = reading.ceiling_bytes;
   account.foreign_bytes = reading.foreign_bytes;
@@ -287,7 +287,7 @@ void Gate::SetReading(AccountId device, const DeviceReading& reading, Instant no
   account.read_at = reading.read_at;
   account.stale = reading.stale;
   if (changed) Row(LedgerEvent::kCapacity, nullptr, device, 0, now, out);
-  if (more) DispatchIsland(fleet_.island(device), now, out);
+  if (dispatches) DispatchIsland(fleet_.island(device), now, out);
 }
 
 }  // namespace vramgate
