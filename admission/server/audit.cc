@@ -1,9 +1,8 @@
 #include "admission/server/audit.h"
 
-#include <errno.h>
-
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <limits>
 #include <string_view>

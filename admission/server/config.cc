@@ -1,8 +1,8 @@
 #include "admission/server/config.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

@@ -114,9 +114,9 @@ class Checker {
                                             FormatBytes(device.simulated().total().value())));
     }
     if (ToDuration(device.stale_after()) < 2 * ToDuration(device.poll_interval())) {
-      Fail(path + ".stale_after", absl::StrCat(vramgate::FormatDuration(ToDuration(device.stale_after())),
+      Fail(path + ".stale_after", absl::StrCat(absl::FormatDuration(ToDuration(device.stale_after())),
                                                " must be at least twice poll_interval (",
-                                               vramgate::FormatDuration(ToDuration(device.poll_interval())),
+                                               absl::FormatDuration(ToDuration(device.poll_interval())),
                                                "): else readings are stale before the next one comes"));
     }
   }
@@ -185,10 +185,9 @@ class Checker {
       const std::string device_path = absl::StrCat(path, ".devices[", i, "]");
       CheckUnique(seen, instance.devices(i), device_path);
       if (!device_ids_.contains(instance.devices(i)) && !device_ids_.empty()) {
-        std::vector<std::string> known;
-        for (const auto& [id, unused] : device_ids_) known.push_back(Quoted(id));
-        Fail(device_path,
-             absl::StrCat(Quoted(instance.devices(i)), " is no device; devices are: ", absl::StrJoin(known, ", ")));
+        const auto quoted = [](std::string* out, const auto& entry) { *out += Quoted(entry.first); };
+        Fail(device_path, absl::StrCat(Quoted(instance.devices(i)),
+                                       " is no device; devices are: ", absl::StrJoin(device_ids_, ", ", quoted)));
       }
     }
     if (instance.pool() == v1::Instance::PREALLOCATED && !instance.has_kv_pool()) {

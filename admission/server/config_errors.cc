@@ -23,7 +23,7 @@ std::string SourceMap::Where(std::string_view path) const {
   }
 }
 
-void ErrorList::Add(std::string where, std::string_view message) {
+void ErrorList::Add(const std::string& where, std::string_view message) {
   if (!places_.insert(where).second) return;
   if (++count_ <= kMax) lines_.push_back(absl::StrCat(where, ": ", std::string(message)));
 }

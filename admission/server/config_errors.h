@@ -46,7 +46,7 @@ class ErrorList {
   static constexpr size_t kMax = 50;
 
   // `where` as of SourceMap::Where. The first word on a place is kept: what follows from it is not said as well.
-  void Add(std::string where, std::string_view message);
+  void Add(const std::string& where, std::string_view message);
   bool Has(const std::string& where) const { return places_.contains(where); }
   bool empty() const { return count_ == 0; }
   size_t size() const { return count_; }

@@ -1,11 +1,11 @@
 #include "admission/server/ledger.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -72,7 +72,7 @@ void Ledger::Append(const LedgerRow& row) {
   ++lost_rows_;
 }
 
-void Ledger::NameAccount(AccountId id, std::string name) {
+void Ledger::NameAccount(AccountId id, std::string_view name) {
   std::string encoded = LedgerAccountName(name);
   MutexLock lock(names_mutex_);
   namings_.push_back({appended_, id, std::move(encoded)});

@@ -53,7 +53,7 @@ class Ledger {
   Ledger& operator=(const Ledger&) = delete;
 
   void Append(const LedgerRow& row);
-  void NameAccount(AccountId id, std::string name);
+  void NameAccount(AccountId id, std::string_view name);
 
   // Writes all that was appended before. OK: it is in the file.
   absl::Status Flush();

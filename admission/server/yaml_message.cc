@@ -44,7 +44,7 @@ class Reader {
   void Fail(const std::string& path, std::string_view message) { errors_.Add(lines_.Where(path), message); }
 
   static std::string WrongKind(const YamlNode& node, std::string_view wanted) {
-    const std::string expected = absl::StrCat("expected ", std::string(wanted));
+    std::string expected = absl::StrCat("expected ", std::string(wanted));
     switch (node.kind) {
       case YamlNode::Kind::kNull:
         return absl::StrCat("has no value: ", expected, ", or leave the key out");
