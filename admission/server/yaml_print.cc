@@ -37,7 +37,7 @@ YamlNode NodeOfMessage(const pb::Message& message) {
   if (message.GetDescriptor() == pb::Duration::descriptor()) {
     const auto& duration = *pb::DynamicCastToGenerated<const pb::Duration>(&message);
     return YamlNode::Plain(
-        vramgate::FormatDuration(absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos())));
+        absl::FormatDuration(absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos())));
   }
   return NodeFromMessage(message);
 }
