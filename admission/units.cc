@@ -111,8 +111,4 @@ std::string FormatBytes(int64_t bytes) {
   return absl::StrCat(bytes, "B");
 }
 
-std::string FormatDuration(absl::Duration d) {
-  return absl::FormatDuration(d);
-}
-
 }  // namespace vramgate

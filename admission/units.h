@@ -33,7 +33,4 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text);
 // KiB.
 std::string FormatBytes(int64_t bytes);
 
-// `1.5s`, `250ms`, `1m30s`.
-std::string FormatDuration(absl::Duration d);
-
 }  // namespace vramgate

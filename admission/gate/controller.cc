@@ -22,6 +22,7 @@ void Controller::Run(Op op) {
     op(now, deliveries);
     Settle(deliveries, nullptr, now);
     WakeIfSooner();
+    if (gate_.draining() && gate_.held() == gate_.lingering()) idle_.notify_all();
   }
   for (const Delivery& delivery : deliveries) delivery.to->OnDecision(delivery.decision);
 }
@@ -47,8 +48,11 @@ void Controller::Settle(Deliveries& deliveries, Answer* own, Instant now) {
     if (slot >= seats_.size()) continue;
     Seat& seat = seats_[slot];
     if (seat.holder == nullptr || seat.attachment != decision.lease.attachment) continue;
-    const bool stays = decision.outcome == Outcome::kGranted ||
-                       (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked);
+    bool stays = decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked;
+    if (answer && decision.outcome == Outcome::kGranted) {
+      const Lease* lease = gate_.Find(decision.lease.id);
+      stays = lease != nullptr && lease->stream;  // a unary caller has its answer and is done
+    }
     deliveries.push_back({stays ? seat.holder : std::move(seat.holder), decision});
   }
   effects_.Clear();
@@ -219,6 +223,17 @@ void Controller::TellPositions() {
 void Controller::CountRefusal(Outcome outcome) {
   MutexLock lock(mutex_);
   stats_.CountRefusal(outcome);
+}
+
+bool Controller::WaitUntilIdle(absl::Duration most) {
+  MutexLock lock(mutex_);
+  const auto idle = [&] { return gate_.held() == gate_.lingering(); };
+  return idle_.wait_for(mutex_, absl::ToChronoNanoseconds(most), idle);
+}
+
+Account Controller::GetAccount(AccountId id) const {
+  MutexLock lock(mutex_);
+  return gate_.budget().account(id);
 }
 
 Snapshot Controller::GetSnapshot() const {

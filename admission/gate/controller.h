@@ -89,6 +89,11 @@ class Controller {
   // Counts a refusal that never reached the gate.
   void CountRefusal(Outcome outcome) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Sleeps until nobody holds a lease any more (lingering ones aside), at most `most`. True: so it is. For the end of a
+  // drain.
+  bool WaitUntilIdle(absl::Duration most) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  Account GetAccount(AccountId id) const ABSL_LOCKS_EXCLUDED(mutex_);
   Snapshot GetSnapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
   Stats GetStats() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<LeaseView> List(size_t from, size_t limit, LeaseState wanted, size_t* next) const
@@ -127,6 +132,7 @@ class Controller {
   Recorder* const recorder_;
   mutable Mutex mutex_;
   CondVar due_;
+  CondVar idle_;
   Gate gate_;  // GUARDED_BY(mutex_), but for fleet(), which never changes
   Effects effects_ ABSL_GUARDED_BY(mutex_);
   std::vector<Seat> seats_ ABSL_GUARDED_BY(mutex_);  // by lease slot

@@ -7,7 +7,7 @@ void Stats::Count(const Decision& decision) {
   if (decision.kind == Decision::Kind::kStop) {
     // A revocation is counted when it is asked for; a takeover, as the end of the former stream.
     if (decision.outcome == Outcome::kSuperseded) ++outcomes_[model][static_cast<size_t>(decision.outcome)];
-    if (decision.outcome == Outcome::kRevoked && decision.grace >= absl::ZeroDuration()) ++revocations_[model];
+    if (decision.outcome == Outcome::kRevoked && !decision.grace_over) ++revocations_[model];
     return;
   }
   ++outcomes_[model][static_cast<size_t>(decision.outcome)];

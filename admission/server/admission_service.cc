@@ -1,0 +1,184 @@
+#include "admission/server/admission_service.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "admission/estimator/estimate.h"
+#include "admission/server/durations.h"
+#include "admission/server/session.h"
+#include "admission/server/utf8.h"
+
+namespace vramgate {
+namespace {
+
+constexpr int kMostRenewals = 10'000;  // in one message
+
+// One unary Admit: its stream is the call.
+class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
+ public:
+  AdmitCall(Controller& controller, const Converter& converter, const v1::AdmitRequest& request,
+            v1::AdmitResponse* response)
+      : converter_(converter),
+        request_(request),
+        response_(response),
+        now_(controller.Now()),
+        session_(std::make_shared<Session>(controller, this, Session::Shape::kUnary)) {}
+
+  void Start(const Request& request) { session_->Admit(request); }
+
+  void Write(const SessionMessage&) override {}  // a unary call hears only its answer
+  void Finish(const SessionFinish& finish) override {
+    switch (finish.kind) {
+      case SessionFinish::Kind::kOk:
+        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, now_, response_->mutable_lease());
+        ToProto(finish.decision.waited, response_->mutable_queued_for());
+        return ServerUnaryReactor::Finish(grpc::Status::OK);
+      case SessionFinish::Kind::kRefused:
+        return ServerUnaryReactor::Finish(converter_.ToStatus(finish.decision));
+      case SessionFinish::Kind::kBroken:
+        return ServerUnaryReactor::Finish(converter_.ToStatus(finish.refusal));
+      case SessionFinish::Kind::kCancelled:
+        return ServerUnaryReactor::Finish(grpc::Status::CANCELLED);
+    }
+  }
+  void OnCancel() override { session_->Cancelled(); }
+  void OnDone() override {
+    session_->StreamClosed(false);  // an answer that was lost is not confirmed in time, and lingers
+    delete this;
+  }
+
+ private:
+  const Converter& converter_;
+  const v1::AdmitRequest& request_;
+  v1::AdmitResponse* const response_;
+  const Instant now_;
+  const std::shared_ptr<Session> session_;
+};
+
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+// Renews batch after batch, one answer each.
+class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v1::RenewLeasesResponse> {
+ public:
+  RenewCall(Controller& controller, const Converter& converter, StreamLimit& streams, const Caller& caller)
+      : controller_(controller), converter_(converter), caller_(caller), ticket_(streams) {
+    if (ticket_.taken()) {
+      StartRead(&request_);
+    } else {
+      Finish(converter_.ToStatus(TooManyStreams()));
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(grpc::Status::OK);
+    if (request_.renewals_size() > kMostRenewals) {
+      return Finish(
+          MakeStatus(grpc::StatusCode::INVALID_ARGUMENT,
+                     absl::StrCat("renewals: ", request_.renewals_size(), " in one message, at most ", kMostRenewals),
+                     {.reason = "INVALID_REQUEST", .field = "renewals"}));
+    }
+    response_.Clear();
+    for (const v1::Renewal& renewal : request_.renewals()) Renew(renewal);
+    StartWrite(&response_);
+  }
+  void OnWriteDone(bool ok) override {
+    if (ok) return StartRead(&request_);
+    Finish(grpc::Status::CANCELLED);
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void Renew(const v1::Renewal& renewal) {
+    const std::optional<LeaseId> id = ParseLeaseName(renewal.name());
+    LeaseView view;
+    const Gate::Renewal kept = id ? controller_.Renew(*id, caller_.id, &view) : Gate::Renewal::kLost;
+    if (kept == Gate::Renewal::kLost) {
+      response_.add_lost(renewal.name());
+      return;
+    }
+    if (renewal.revoke_ack()) {
+      controller_.RevokeAck(*id, caller_.id);
+      return;
+    }
+    if (renewal.has_usage()) {
+      if (const auto costs = converter_.ToCosts(renewal.usage(), converter_.models().model(view.model))) {
+        controller_.Progress(*id, caller_.id, *costs);
+      }
+    }
+    if (kept == Gate::Renewal::kRevoked) response_.add_revoked(renewal.name());
+    converter_.ToLease(view, controller_.Now(), response_.add_leases());
+  }
+
+  Controller& controller_;
+  const Converter& converter_;
+  const Caller caller_;
+  const StreamLimit::Ticket ticket_;
+  v1::RenewLeasesRequest request_;
+  v1::RenewLeasesResponse response_;
+};
+
+}  // namespace
+
+Refusal TooManyStreams() {
+  return {Outcome::kRejectedQueueFull, "", "too many open streams: try again, or raise limits.streams"};
+}
+
+Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
+  const auto left = context.deadline() - std::chrono::system_clock::now();
+  if (context.deadline() == std::chrono::system_clock::time_point::max()) return kNever;
+  return now + absl::FromChrono(left);
+}
+
+grpc::ServerUnaryReactor* AdmissionServiceImpl::Admit(grpc::CallbackServerContext* context, const v1::AdmitRequest* in,
+                                                      v1::AdmitResponse* response) {
+  Request request;
+  if (const auto refusal = converter_.ToRequest(*in, caller_, &request, nullptr)) {
+    controller_.CountRefusal(refusal->outcome);
+    return Finished(context, converter_.ToStatus(*refusal));
+  }
+  if (in->validate_only()) {
+    converter_.ToPriced(request, response->mutable_lease());
+    return Finished(context, grpc::Status::OK);
+  }
+  request.deadline = DeadlineOf(*context, controller_.Now());
+  auto* call = new AdmitCall(controller_, converter_, *in, response);
+  call->Start(request);
+  return call;
+}
+
+grpc::ServerBidiReactor<v1::RenewLeasesRequest, v1::RenewLeasesResponse>* AdmissionServiceImpl::RenewLeases(
+    grpc::CallbackServerContext*) {
+  return new RenewCall(controller_, converter_, streams_, caller_);
+}
+
+grpc::ServerUnaryReactor* AdmissionServiceImpl::ReleaseLease(grpc::CallbackServerContext* context,
+                                                             const v1::ReleaseLeaseRequest* request,
+                                                             v1::ReleaseLeaseResponse* response) {
+  const std::optional<LeaseId> id = ParseLeaseName(request->name());
+  if (!id) {
+    return Finished(context, converter_.ToStatus(
+                                 Refusal{Outcome::kRejectedInvalidRequest, "name",
+                                         absl::StrCat(Quoted(request->name()), " is no lease: write leases/<id>")}));
+  }
+  response->set_already_released(!controller_.Release(*id, caller_.id, ToEndKind(request->end())));
+  return Finished(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* AdmissionServiceImpl::Estimate(grpc::CallbackServerContext* context,
+                                                         const v1::EstimateRequest* in,
+                                                         v1::EstimateResponse* response) {
+  Request request;
+  Converter::Tokens tokens;
+  if (const auto refusal = converter_.ToRequest(in->admit(), caller_, &request, &tokens)) {
+    return Finished(context, converter_.ToStatus(*refusal));
+  }
+  return Finished(context, converter_.ToEstimate(request, tokens, controller_.Estimate(request), response));
+}
+
+}  // namespace vramgate

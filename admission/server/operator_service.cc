@@ -1,0 +1,118 @@
+#include "admission/server/operator_service.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "admission/server/durations.h"
+#include "admission/server/utf8.h"
+
+namespace vramgate {
+namespace {
+
+constexpr int32_t kDefaultPage = 100;
+constexpr int32_t kMostPage = 1000;
+
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
+LeaseState Wanted(v1::Lease::State state) {
+  switch (state) {
+    case v1::Lease::WAITING:
+      return LeaseState::kWaiting;
+    case v1::Lease::HELD:
+      return LeaseState::kHeld;
+    case v1::Lease::LINGERING:
+      return LeaseState::kLingering;
+    default:
+      return LeaseState::kFree;
+  }
+}
+
+void ToStatus(const Snapshot::AccountView& view, Instant now, v1::AccountStatus* out) {
+  const Account& account = view.account;
+  out->set_account(account.name);
+  out->set_capacity_bytes(account.capacity_bytes);
+  out->set_fixed_bytes(account.fixed_bytes);
+  out->set_reserved_bytes(account.reserved_bytes);
+  out->set_lingering_bytes(account.lingering_bytes);
+  out->set_foreign_bytes(account.foreign_bytes);
+  out->set_over_bytes(view.over_bytes());
+  out->set_held(account.held);
+  out->set_waiting(view.waiting);
+  out->set_context_bytes(account.context_bytes);
+  out->set_stale(account.stale);
+  out->set_total_bytes(account.total_bytes);
+  if (account.read_at.ns > 0) ToProto(now - account.read_at, out->mutable_telemetry_age());
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::GetStatus(grpc::CallbackServerContext* context,
+                                                         const v1::GetStatusRequest*, v1::GetStatusResponse* response) {
+  const Snapshot snapshot = controller_.GetSnapshot();
+  for (const Snapshot::AccountView& view : snapshot.accounts) ToStatus(view, snapshot.at, response->add_accounts());
+  response->set_bottleneck(snapshot.bottleneck);
+  response->set_draining(snapshot.draining);
+  response->set_version(version_);
+  response->set_config_generation(1);
+  response->set_held(static_cast<int32_t>(snapshot.held));
+  response->set_waiting(static_cast<int32_t>(snapshot.waiting));
+  response->set_lingering(static_cast<int32_t>(snapshot.lingering));
+  return Finished(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::ListLeases(grpc::CallbackServerContext* context,
+                                                          const v1::ListLeasesRequest* request,
+                                                          v1::ListLeasesResponse* response) {
+  size_t from = 0;
+  const std::string& token = request->page_token();
+  const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), from);
+  if (!token.empty() && (error != std::errc() || end != token.data() + token.size())) {
+    return Finished(context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, "page_token",
+                                                         "not one of ours: give the last next_page_token, or none"}));
+  }
+  if (request->page_size() < 0) {
+    return Finished(context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, "page_size", "negative"}));
+  }
+  const int32_t size = request->page_size() == 0 ? kDefaultPage : std::min(request->page_size(), kMostPage);
+  size_t next = 0;
+  const Instant now = controller_.Now();
+  for (const LeaseView& view : controller_.List(from, static_cast<size_t>(size), Wanted(request->state()), &next)) {
+    converter_.ToLease(view, now, response->add_leases());
+  }
+  if (next != 0) response->set_next_page_token(absl::StrCat(next));
+  return Finished(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::RevokeLease(grpc::CallbackServerContext* context,
+                                                           const v1::RevokeLeaseRequest* request,
+                                                           v1::RevokeLeaseResponse*) {
+  const std::optional<LeaseId> id = ParseLeaseName(request->name());
+  const absl::Duration grace = FromProto(request->grace());
+  if (!id || grace < absl::ZeroDuration()) {
+    return Finished(
+        context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, id ? "grace" : "name",
+                                             id ? "negative" : absl::StrCat(Quoted(request->name()), " is no lease")}));
+  }
+  if (!controller_.Revoke(*id, grace)) {
+    return Finished(context,
+                    MakeStatus(grpc::StatusCode::NOT_FOUND, absl::StrCat(request->name(), ": no such lease"), {}));
+  }
+  return Finished(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::DrainRequest*,
+                                                     v1::DrainResponse* response) {
+  const Snapshot before = controller_.GetSnapshot();
+  controller_.Drain();
+  response->set_held(static_cast<int32_t>(before.held));
+  response->set_waiting(static_cast<int32_t>(before.waiting));
+  return Finished(context, grpc::Status::OK);
+}
+
+}  // namespace vramgate

@@ -1,0 +1,241 @@
+#include "admission/server/server.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "admission/server/address.h"
+#include "admission/server/admission_service.h"
+#include "admission/server/durations.h"
+#include "admission/server/ext_proc_service.h"
+#include "admission/server/metrics.h"
+#include "admission/server/operator_service.h"
+#include "admission/server/unix_socket.h"
+#include "admission/units.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/server_builder.h"
+
+namespace vramgate {
+namespace {
+
+// A peer that says nothing is asked after 5 s and given up 5 s later: a dead one's streams end within 15 s.
+constexpr int kKeepaliveMs = 5000;
+constexpr absl::Duration kCloseStreamsWithin = absl::Seconds(1);
+
+constexpr const char* kHealthNames[] = {"", "vramgate.v1.AdmissionService",
+                                        "envoy.service.ext_proc.v3.ExternalProcessor"};
+
+void SetLimits(const v1::Limits& limits, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes().value()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.streams());
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // Gateways ping as often as they like: Envoy every 10 s by the shipped config.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error, not a share
+}
+
+DecisionLog::Options LogOptions(const v1::Log& config) {
+  DecisionLog::Options options;
+  options.level = static_cast<LogLevel>(config.level() - v1::Log::DEBUG);  // the same order
+  options.grants = config.grants() == v1::Log::ALL    ? DecisionLog::Grants::kAll
+                   : config.grants() == v1::Log::NONE ? DecisionLog::Grants::kNone
+                                                      : DecisionLog::Grants::kSampled;
+  return options;
+}
+
+bool TrustsCost(const v1::Config& config, const std::string& address) {
+  return std::find(config.trusted_cost().begin(), config.trusted_cost().end(), address) != config.trusted_cost().end();
+}
+
+}  // namespace
+
+struct Server::Door {
+  std::unique_ptr<AdmissionServiceImpl> admission;
+  std::unique_ptr<ExtProcServiceImpl> ext_proc;
+  std::unique_ptr<OperatorServiceImpl> operations;
+  std::vector<grpc::Service*> services;
+  std::unique_ptr<grpc::Server> server;  // goes first
+};
+
+Server::Server(const LoadedConfig& loaded) : loaded_(loaded) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const LoadedConfig& loaded, const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server(loaded));
+  if (absl::Status status = server->Init(options); !status.ok()) return status;
+  return server;
+}
+
+absl::Status Server::Init(const ServerOptions& options) {
+  const v1::Config& config = loaded_.config;
+  absl::StatusOr<ModelTable> models = ModelTable::Load(loaded_);
+  if (!models.ok()) return models.status();
+  models_ = std::make_unique<ModelTable>(*std::move(models));
+  absl::StatusOr<std::unique_ptr<Devices>> devices = Devices::Open(loaded_);
+  if (!devices.ok()) return devices.status();
+  devices_ = *std::move(devices);
+  if (absl::Status status = CheckFits(loaded_, *models_, devices_->budgets()); !status.ok()) return status;
+  if (!options.ledger_path.empty()) {
+    absl::StatusOr<std::unique_ptr<Ledger>> ledger = Ledger::Open(options.ledger_path);
+    if (!ledger.ok()) return ledger.status();
+    ledger_ = *std::move(ledger);
+  }
+  GateConfig gate = MakeGateConfig(config, *models_, devices_->budgets());
+  gate.ledger = ledger_ != nullptr;
+  log_ = std::make_unique<DecisionLog>(gate, clock_, LogOptions(config.log()));
+  recorder_ = std::make_unique<ServerRecorder>(ledger_.get(), log_.get());
+  controller_ = std::make_unique<Controller>(gate, clock_, recorder_.get());
+  converter_ = std::make_unique<Converter>(*models_, *controller_, config);
+  streams_ = std::make_unique<StreamLimit>(config.limits().streams());
+  for (size_t d = 0; d < devices_->size(); ++d) log_->Say(LogLevel::kInfo, devices_->Describe(d));
+  background_ = std::make_unique<Background>(*controller_, *devices_, [this](bool warning, std::string_view line) {
+    log_->Say(warning ? LogLevel::kWarning : LogLevel::kInfo, line);
+  });
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  if (absl::Status status = OpenCallerDoors(options); !status.ok()) return status;
+  if (absl::Status status = OpenOperatorDoor(options); !status.ok()) return status;
+  return OpenAdmin(options);
+}
+
+// Listens at `address` with the door's services; `mode` is of a Unix socket.
+absl::Status Server::Listen(Door& door, const std::string& text, int mode, std::string* bound) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (!address.ok()) return address.status();
+  if (address->is_unix()) {
+    if (absl::Status status = ClaimUnixSocket(address->unix_path); !status.ok()) return status;
+  }
+  grpc::ServerBuilder builder;
+  SetLimits(loaded_.config.limits(), builder);
+  int port = 0;
+  builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
+  for (grpc::Service* service : door.services) builder.RegisterService(service);
+  {
+    const ScopedUmask umask(static_cast<mode_t>(0777 & ~mode));
+    door.server = builder.BuildAndStart();
+  }
+  if (door.server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat(text, ": cannot listen there: is the address in use, or not this machine's?"));
+  }
+  *bound = address->is_unix() ? text : text.substr(0, text.rfind(':') + 1) + absl::StrCat(port);
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
+  constexpr int kAnyLocalUser = 0660;
+  const v1::Config& config = loaded_.config;
+  for (int i = 0; i < config.listeners().grpc_size(); ++i) {
+    const std::string& address = config.listeners().grpc(i).address();
+    auto door = std::make_unique<Door>();
+    const Caller caller{.id = static_cast<uint32_t>(i + 1), .trusted_cost = TrustsCost(config, address)};
+    door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
+    door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config);
+    door->services = {door->admission.get(), door->ext_proc.get()};
+    door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
+    std::string bound;
+    if (absl::Status status = Listen(*door, address, kAnyLocalUser, &bound); !status.ok()) {
+      return absl::Status(status.code(),
+                          absl::StrCat(loaded_.Where(absl::StrCat("listeners.grpc[", i, "]")), ": ", status.message()));
+    }
+    for (const char* name : kHealthNames) door->server->GetHealthCheckService()->SetServingStatus(name, true);
+    grpc_addresses_.push_back(bound);
+    doors_.push_back(std::move(door));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
+  constexpr int kOwnerOnly = 0600;
+  auto door = std::make_unique<Door>();
+  door->operations = std::make_unique<OperatorServiceImpl>(*controller_, *converter_, options.version);
+  door->services = {door->operations.get()};
+  const std::string& address = loaded_.config.listeners().operator_();
+  if (absl::Status status = Listen(*door, address, kOwnerOnly, &operator_address_); !status.ok()) {
+    return absl::Status(status.code(), absl::StrCat(loaded_.Where("listeners.operator"), ": ", status.message()));
+  }
+  doors_.push_back(std::move(door));
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenAdmin(const ServerOptions& options) {
+  const absl::StatusOr<Address> address = ParseAddress(loaded_.config.listeners().admin());
+  if (!address.ok()) return address.status();
+  metrics_ = std::make_unique<Metrics>(
+      *controller_,
+      Metrics::Options{.build = {{"version", options.version}}, .log_dropped = [this] { return log_->dropped(); }});
+  AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },
+                                  .not_ready = [this] { return NotReady(); },
+                                  .config_yaml = [this] { return ConfigToYaml(loaded_.config); },
+                                  .config_json = [this] { return ConfigToJson(loaded_.config); }});
+  absl::StatusOr<std::unique_ptr<AdminHttp>> admin =
+      AdminHttp::Start({.host = address->host, .port = address->port}, std::move(pages));
+  if (!admin.ok()) {
+    return absl::Status(admin.status().code(),
+                        absl::StrCat(loaded_.Where("listeners.admin"), ": ", admin.status().message()));
+  }
+  admin_ = *std::move(admin);
+  return absl::OkStatus();
+}
+
+// Why callers should be sent elsewhere; "" while they should not.
+std::string Server::NotReady() const {
+  const Snapshot snapshot = controller_->GetSnapshot();
+  if (snapshot.draining) return "draining";
+  for (const Snapshot::AccountView& view : snapshot.accounts) {
+    if (view.account.stale) return absl::StrCat(view.account.name, ": no fresh reading");
+  }
+  if (ledger_ != nullptr && !ledger_->status().ok()) return std::string(ledger_->status().message());
+  return "";
+}
+
+std::string Server::ReadyLine() const {
+  return absl::StrCat("ready grpc=", absl::StrJoin(grpc_addresses_, ","), " operator=", operator_address_,
+                      " admin=", admin_->address());
+}
+
+absl::Status Server::Shutdown(absl::Duration grace) {
+  if (std::exchange(is_shut_down_, true)) return shut_down_;
+  for (const auto& door : doors_) {
+    if (door->server->GetHealthCheckService() != nullptr)
+      door->server->GetHealthCheckService()->SetServingStatus(false);
+  }
+  controller_->Drain();
+  if (!controller_->WaitUntilIdle(grace)) {
+    log_->Say(LogLevel::kWarning,
+              absl::StrCat("drain.grace is over: ", controller_->GetSnapshot().held, " holders are cut off"));
+  }
+  const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
+  for (const auto& door : doors_) door->server->Shutdown(deadline);
+  doors_.clear();
+  admin_.reset();
+  background_->Stop();
+  controller_->Stop();
+  if (ledger_ != nullptr) shut_down_ = ledger_->Close();
+  log_->Close();
+  return shut_down_;
+}
+
+Server::~Server() {
+  if (controller_ == nullptr) return;
+  // A start that failed half-way has nothing to drain.
+  if (admin_ == nullptr) {
+    for (const auto& door : doors_) {
+      if (door->server != nullptr) door->server->Shutdown(std::chrono::system_clock::now());
+    }
+    doors_.clear();
+    if (background_ != nullptr) background_->Stop();
+    return;
+  }
+  (void)Shutdown(absl::ZeroDuration());
+}
+
+}  // namespace vramgate
