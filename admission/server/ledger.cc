@@ -1,7 +1,5 @@
 #include "admission/server/ledger.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,7 +15,7 @@
 namespace vramgate {
 namespace {
 
-constexpr int kFlushEveryMs = 50;
+constexpr absl::Duration kFlushEvery = absl::Milliseconds(50);
 constexpr size_t kRowsPerWrite = 8192;
 constexpr int64_t kNsPerSecond = 1'000'000'000;
 
@@ -38,18 +36,15 @@ std::string LedgerAccountName(std::string_view name) {
 
 Ledger::Ledger(std::string path, int fd, bool torn, Options options)
     : path_(std::move(path)),
-      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       lost_pending_(torn ? 1 : 0),
       queue_rows_(options.queue_rows),
       queue_(options.queue_rows),
       fd_(fd) {
-  CHECK(wake_fd_ >= 0, "Ledger: no file descriptor left for an eventfd");
   if (options.thread) thread_ = std::thread([this] { Run(); });
 }
 
 Ledger::~Ledger() {
   Close().IgnoreError();  // said on stderr
-  close(wake_fd_);
 }
 
 void Ledger::Append(const LedgerRow& row) {
@@ -65,7 +60,7 @@ void Ledger::Append(const LedgerRow& row) {
   }
   if (lost_pending_.load(std::memory_order_relaxed) == 0 && queue_.push(row)) {
     ++appended_;
-    if (queue_.write_available() == queue_rows_ / 2) Wake();
+    if (queue_.write_available() == queue_rows_ / 2) wake_.Wake();
     return;
   }
   ++lost_pending_;
@@ -86,7 +81,7 @@ absl::Status Ledger::Flush() {
 
 absl::Status Ledger::Close() {
   stopping_ = true;
-  Wake();
+  wake_.Wake();
   if (thread_.joinable()) thread_.join();
   {
     MutexLock lock(file_mutex_);
@@ -113,19 +108,9 @@ absl::Status Ledger::status() const {
   return absl::DataLossError(absl::StrCat("ledger ", path_, ": ", lost, " rows are lost"));
 }
 
-void Ledger::Wake() {
-  const uint64_t one = 1;
-  // EAGAIN only where 2^64 - 2 wake-ups wait already: it is awake.
-  if (write(wake_fd_, &one, sizeof one) < 0) CHECK(errno == EAGAIN, "Ledger: the eventfd is gone");
-}
-
 void Ledger::Run() {
   while (!stopping_) {
-    pollfd wake{.fd = wake_fd_, .events = POLLIN, .revents = 0};
-    if (poll(&wake, 1, kFlushEveryMs) > 0) {
-      uint64_t count = 0;
-      if (read(wake_fd_, &count, sizeof count) < 0) CHECK(errno == EAGAIN, "Ledger: the eventfd is gone");
-    }
+    wake_.Wait(kFlushEvery);
     MutexLock lock(file_mutex_);
     WriteLocked();
   }

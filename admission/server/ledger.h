@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "admission/mutex.h"
+#include "admission/server/wake_event.h"
 #include "admission/types.h"
 #include "boost/lockfree/spsc_queue.hpp"
 
@@ -75,7 +76,6 @@ class Ledger {
 
   Ledger(std::string path, int fd, bool torn, Options options);
   void Run();
-  void Wake();
   // Formats and writes rows until all that were there at the call are in the file, or the disk refuses.
   void WriteLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(file_mutex_);
   bool WriteBufferLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(file_mutex_);
@@ -84,7 +84,7 @@ class Ledger {
   void TakeNamesLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(file_mutex_);
 
   const std::string path_;
-  const int wake_fd_;  // an eventfd: wakes the thread without a lock
+  WakeEvent wake_;
   std::atomic<bool> stopping_ = false;
   std::atomic<int64_t> lost_rows_ = 0;     // since Open
   std::atomic<int64_t> lost_pending_ = 0;  // not yet in a LOST row: whoever takes it to 0 says so
