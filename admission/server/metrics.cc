@@ -1,0 +1,216 @@
+#include "admission/server/metrics.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "admission/server/metric_family.h"
+#include "prometheus/text_serializer.h"
+
+namespace vramgate {
+namespace {
+
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Families = std::vector<MetricFamily>;
+
+constexpr char kOther[] = "other";
+constexpr std::string_view kDevicePrefix = "device/";
+constexpr std::string_view kTenantPrefix = "tenant/";
+
+std::string ModelName(const Snapshot& snapshot, size_t model) {
+  return model < snapshot.models.size() ? snapshot.models[model].name : kOther;
+}
+
+MetricFamily Single(const char* name, const char* help, MetricType type, double value) {
+  MetricFamilyBuilder family(name, help, type, {});
+  prometheus::ClientMetric& metric = family.At({});
+  (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+  return family.Build();
+}
+
+void AddAdmissions(const Snapshot& snapshot, const Stats& stats, Families& out) {
+  MetricFamilyBuilder admissions("vramgate_admissions_total",
+                                 "Answers to requests and ends of granted leases, by outcome. Refusals before a model "
+                                 "was known count under model=\"other\".",
+                                 MetricType::Counter, {"model", "outcome"});
+  for (size_t m = 0; m < stats.outcomes().size(); ++m) {
+    for (int o = 0; o < kOutcomes; ++o) {
+      const std::string_view outcome = OutcomeName(static_cast<Outcome>(o));
+      admissions.At({ModelName(snapshot, m), std::string(outcome)}).counter.value +=
+          static_cast<double>(stats.outcomes()[m][static_cast<size_t>(o)]);
+    }
+  }
+  out.push_back(admissions.Build());
+
+  MetricFamilyBuilder revocations("vramgate_revocations_total", "Holders asked to stop, by who wanted it.",
+                                  MetricType::Counter, {"model", "reason"});
+  for (size_t m = 0; m < stats.revocations().size(); ++m)
+    revocations.At({ModelName(snapshot, m), "operator"}).counter.value += static_cast<double>(stats.revocations()[m]);
+  out.push_back(revocations.Build());
+
+  MetricFamilyBuilder overuses("vramgate_overuse_total",
+                               "Reports of use beyond what was reserved that did not fit either, by who reported.",
+                               MetricType::Counter, {"model", "reason"});
+  for (const Snapshot::ModelView& model : snapshot.models)
+    overuses.At({model.name, "progress"}).counter.value += static_cast<double>(model.overuses);
+  out.push_back(overuses.Build());
+}
+
+void AddTimes(const Snapshot& snapshot, const Stats& stats, Families& out) {
+  MetricFamilyBuilder waits("vramgate_queue_wait_seconds", "Seconds from a request's arrival to its answer.",
+                            MetricType::Histogram, {"model", "priority", "outcome"});
+  for (const auto& [key, counts] : stats.waits()) {
+    const std::string priority = key.priority == Stats::kOtherPriority ? kOther : absl::StrCat(key.priority);
+    const std::string outcome(OutcomeName(key.outcome));
+    AddBuckets(kWaitBounds_s, counts,
+               waits.At({ModelName(snapshot, static_cast<size_t>(key.model)), priority, outcome}).histogram);
+  }
+  out.push_back(waits.Build());
+
+  MetricFamilyBuilder decisions("vramgate_decision_seconds", "Seconds the gate takes to decide one request.",
+                                MetricType::Histogram, {});
+  AddBuckets(kDecisionBounds_s, stats.decision_time(), decisions.At({}).histogram);
+  out.push_back(decisions.Build());
+}
+
+// Every model has its row of priority 0, so that an empty queue is a 0 and not a gap.
+void AddQueue(const Snapshot& snapshot, Families& out) {
+  MetricFamilyBuilder size("vramgate_queue_size", "Waiters, by the priority they asked for.", MetricType::Gauge,
+                           {"model", "priority"});
+  MetricFamilyBuilder tokens("vramgate_queue_tokens", "Tokens, prompt and output, that the waiters ask for.",
+                             MetricType::Gauge, {"model", "priority"});
+  for (const Snapshot::ModelView& model : snapshot.models) {
+    size.At({model.name, "0"});
+    tokens.At({model.name, "0"});
+  }
+  std::vector<Snapshot::QueueView> rows = snapshot.queue;
+  std::sort(rows.begin(), rows.end(), [](const Snapshot::QueueView& a, const Snapshot::QueueView& b) {
+    const auto rank = [](const Snapshot::QueueView& row) {
+      return std::tuple(std::abs(int64_t{row.priority}), row.priority, row.model);
+    };
+    return rank(a) < rank(b);
+  });
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string priority = i < Metrics::kMostQueueRows ? absl::StrCat(rows[i].priority) : kOther;
+    const std::string model = ModelName(snapshot, Index(rows[i].model));
+    size.At({model, priority}).gauge.value += static_cast<double>(rows[i].requests);
+    tokens.At({model, priority}).gauge.value += static_cast<double>(rows[i].tokens);
+  }
+  out.push_back(size.Build());
+  out.push_back(tokens.Build());
+}
+
+void AddLeases(const Snapshot& snapshot, Families& out) {
+  MetricFamilyBuilder leases("vramgate_leases", "Leases, by state.", MetricType::Gauge, {"model", "state"});
+  for (const Snapshot::ModelView& model : snapshot.models) {
+    leases.At({model.name, "waiting"}).gauge.value += static_cast<double>(model.waiting);
+    leases.At({model.name, "held"}).gauge.value += static_cast<double>(model.held);
+    leases.At({model.name, "lingering"}).gauge.value += static_cast<double>(model.lingering);
+  }
+  out.push_back(leases.Build());
+}
+
+struct LabelledAccount {
+  std::string label;
+  const Account* account = nullptr;
+};
+
+// A tenant that was forgotten and came back may have left an account of its name behind, empty: the one in use counts.
+std::vector<LabelledAccount> LabelAccounts(const Snapshot& snapshot) {
+  std::vector<LabelledAccount> labelled;
+  absl::flat_hash_map<std::string, size_t> places;
+  size_t tenants = 0;
+  for (const Snapshot::AccountView& view : snapshot.accounts) {
+    const std::string& name = view.account.name;
+    const auto [place, added] = places.try_emplace(name, labelled.size());
+    if (!added) {
+      if (view.account.used_bytes() > 0) labelled[place->second].account = &view.account;
+      continue;
+    }
+    const bool hidden = name.starts_with(kTenantPrefix) && ++tenants > Metrics::kMostTenants;
+    labelled.push_back({hidden ? kOther : name, &view.account});
+  }
+  return labelled;
+}
+
+void AddAccounts(const Snapshot& snapshot, Families& out) {
+  const auto gauge = [](const char* name, const char* help) {
+    return MetricFamilyBuilder(name, help, MetricType::Gauge, {"account"});
+  };
+  MetricFamilyBuilder budget = gauge("vramgate_budget_bytes",
+                                     "Bytes that may be used now, fixed bytes included. Accounts without a limit have "
+                                     "no series.");
+  MetricFamilyBuilder reserved = gauge("vramgate_reserved_bytes", "Bytes that leases hold, lingering ones included.");
+  MetricFamilyBuilder fixed = gauge("vramgate_fixed_bytes", "Bytes that loaded models hold whatever the load.");
+  MetricFamilyBuilder lingering =
+      gauge("vramgate_lingering_bytes",
+            "Bytes of the reserved whose holders are gone while their engine may still hold them.");
+  MetricFamilyBuilder foreign =
+      gauge("vramgate_foreign_bytes", "Bytes of a device in use by nobody vramgate knows; already off the budget.");
+  for (const auto& [label, account] : LabelAccounts(snapshot)) {
+    if (account->capacity_bytes != kUnlimitedBytes)
+      budget.At({label}).gauge.value += static_cast<double>(account->capacity_bytes);
+    reserved.At({label}).gauge.value += static_cast<double>(account->reserved_bytes);
+    fixed.At({label}).gauge.value += static_cast<double>(account->fixed_bytes);
+    lingering.At({label}).gauge.value += static_cast<double>(account->lingering_bytes);
+    if (label.starts_with(kDevicePrefix))
+      foreign.At({label}).gauge.value += static_cast<double>(account->foreign_bytes);
+  }
+  for (const MetricFamilyBuilder* family : {&budget, &reserved, &fixed, &lingering, &foreign})
+    out.push_back(family->Build());
+}
+
+void AddTelemetry(const Snapshot& snapshot, Families& out) {
+  MetricFamilyBuilder age("vramgate_telemetry_age_seconds",
+                          "Seconds since a device was last read. No series: it never was.", MetricType::Gauge,
+                          {"device"});
+  for (const Snapshot::AccountView& view : snapshot.accounts) {
+    const Account& account = view.account;
+    if (account.read_at.ns == 0 || !account.name.starts_with(kDevicePrefix)) continue;
+    age.At({account.name.substr(kDevicePrefix.size())}).gauge.value =
+        absl::ToDoubleSeconds(snapshot.at - account.read_at);
+  }
+  out.push_back(age.Build());
+}
+
+MetricFamily BuildInfo(const std::map<std::string, std::string>& build) {
+  std::vector<std::string> labels;
+  std::vector<std::string> values;
+  for (const auto& [label, value] : build) {
+    labels.push_back(label);
+    values.push_back(value);
+  }
+  MetricFamilyBuilder info("vramgate_build_info", "1. What runs is in the labels.", MetricType::Gauge, labels);
+  info.At(values).gauge.value = 1;
+  return info.Build();
+}
+
+}  // namespace
+
+std::vector<MetricFamily> Metrics::Collect() const {
+  const Snapshot snapshot = controller_.GetSnapshot();
+  const Stats stats = controller_.GetStats();
+  Families families;
+  AddAdmissions(snapshot, stats, families);
+  AddTimes(snapshot, stats, families);
+  AddQueue(snapshot, families);
+  AddLeases(snapshot, families);
+  AddAccounts(snapshot, families);
+  AddTelemetry(snapshot, families);
+  const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
+  families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",
+                            MetricType::Counter, static_cast<double>(dropped)));
+  families.push_back(BuildInfo(options_.build));
+  return families;
+}
+
+std::string MetricsText(const prometheus::Collectable& metrics) {
+  return prometheus::TextSerializer().Serialize(metrics.Collect());
+}
+
+}  // namespace vramgate
