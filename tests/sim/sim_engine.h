@@ -22,7 +22,10 @@ class SimEngine {
 
   Costs UsedAt(Instant now) const {
     Costs used = full_;  // activation is there from the first token
-    for (RankCost& rank : used) rank.kv_bytes = (rank.kv_bytes * TokensAt(now) + max_tokens_ - 1) / max_tokens_;
+    for (RankCost& rank : used) {
+      const __int128 bytes = (static_cast<__int128>(rank.kv_bytes) * TokensAt(now) + max_tokens_ - 1) / max_tokens_;
+      rank.kv_bytes = static_cast<int64_t>(std::min<__int128>(bytes, INT64_MAX));
+    }
     return used;
   }
 
