@@ -1,5 +1,6 @@
 #include "admission/gate/controller.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -64,6 +65,17 @@ void Controller::Adopt(LeaseRef lease, std::shared_ptr<Holder> holder) {
   seats_[slot] = {std::move(holder), lease.attachment};
 }
 
+// A lease that was asked to stop may be taken up by another stream: only its former holder has heard so.
+void Controller::RepeatRevocation(const Answer& answer, Deliveries& deliveries, Instant now) {
+  const Lease* lease = gate_.Find(answer.lease.id);
+  if (lease == nullptr || !lease->revoking) return;
+  Decision stop = answer.decision;
+  stop.kind = Decision::Kind::kStop;
+  stop.outcome = Outcome::kRevoked;
+  stop.grace = std::max(absl::ZeroDuration(), lease->timer - now);
+  deliveries.push_back({seats_[LeaseTable::Slot(lease->id)].holder, stop});
+}
+
 // The holder of `lease` ends it itself and need not be told.
 void Controller::Forget(LeaseRef lease) {
   const size_t slot = LeaseTable::Slot(lease.id);
@@ -94,7 +106,10 @@ Controller::Answer Controller::Admit(const Request& request, std::shared_ptr<Hol
     Settle(deliveries, &answer, now);
     if (admission.waiting) answer.position = gate_.Position(admission.lease, now);
     const bool held = answer.decided && answer.decision.outcome == Outcome::kGranted;
-    if (holder != nullptr && (admission.waiting || (held && request.stream))) Adopt(admission.lease, std::move(holder));
+    if (holder != nullptr && (admission.waiting || (held && request.stream))) {
+      Adopt(admission.lease, std::move(holder));
+      if (held) RepeatRevocation(answer, deliveries, now);
+    }
     stats_.CountDecisionTime(clock_.Now().ns - now.ns);
     WakeIfSooner();
   }
@@ -111,7 +126,10 @@ bool Controller::Reattach(LeaseId id, uint32_t caller, std::shared_ptr<Holder> h
     effects_.Clear();
     found = gate_.Reattach(id, caller, now, effects_, &answer->lease);
     Settle(deliveries, answer, now);
-    if (found) Adopt(answer->lease, std::move(holder));
+    if (found) {
+      Adopt(answer->lease, std::move(holder));
+      RepeatRevocation(*answer, deliveries, now);
+    }
   }
   for (const Delivery& delivery : deliveries) delivery.to->OnDecision(delivery.decision);
   return found;

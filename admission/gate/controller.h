@@ -118,6 +118,8 @@ class Controller {
   void Run(Op op) ABSL_LOCKS_EXCLUDED(mutex_);
   void Settle(Deliveries& deliveries, Answer* own, Instant now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Adopt(LeaseRef lease, std::shared_ptr<Holder> holder) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RepeatRevocation(const Answer& answer, Deliveries& deliveries, Instant now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(LeaseRef lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool OwnedBy(LeaseId id, uint32_t caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakeIfSooner() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

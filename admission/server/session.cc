@@ -21,12 +21,17 @@ void Session::Do(const Todo& todo) {
   }
 }
 
+// False: the stream is over already, and nothing is to be asked.
+bool Session::Begin() {
+  MutexLock lock(mutex_);
+  if (state_ == State::kEnded) return false;
+  CHECK(state_ == State::kNew, "Session: admitted twice");
+  state_ = State::kAdmitting;
+  return true;
+}
+
 void Session::Admit(const Request& request) {
-  {
-    MutexLock lock(mutex_);
-    CHECK(state_ == State::kNew, "Session: admitted twice");
-    state_ = State::kAdmitting;
-  }
+  if (!Begin()) return;
   const Controller::Answer answer = controller_.Admit(request, shared_from_this());
   Todo todo;
   {
@@ -49,11 +54,7 @@ void Session::Admit(const Request& request) {
 }
 
 bool Session::Reattach(LeaseId lease, uint32_t caller) {
-  {
-    MutexLock lock(mutex_);
-    CHECK(state_ == State::kNew, "Session: admitted twice");
-    state_ = State::kAdmitting;
-  }
+  if (!Begin()) return false;
   Controller::Answer answer;
   const bool found = controller_.Reattach(lease, caller, shared_from_this(), &answer);
   Todo todo;
@@ -62,10 +63,11 @@ bool Session::Reattach(LeaseId lease, uint32_t caller) {
     if (found) {
       lease_ = answer.lease;
       todo = TakeAnswer(answer.decision);
-      Pump();
     } else {
-      state_ = gone_ ? State::kEnded : State::kNew;
+      state_ = State::kNew;
+      if (gone_) todo = Leave(Gate::EndKind::kClientGone);
     }
+    Pump();
   }
   Do(todo);
   return found;
@@ -73,11 +75,10 @@ bool Session::Reattach(LeaseId lease, uint32_t caller) {
 
 // The answer to Admit, from wherever it came.
 Session::Todo Session::TakeAnswer(const Decision& decision) {
+  if (state_ == State::kEnded) return {};  // a waiter that left: its Cancel ends whatever it has got
   if (decision.outcome != Outcome::kGranted) {
-    if (state_ != State::kEnded) {
-      state_ = State::kEnded;
-      FinishLater({.kind = SessionFinish::Kind::kRefused, .decision = decision});
-    }
+    state_ = State::kEnded;
+    FinishLater({.kind = SessionFinish::Kind::kRefused, .decision = decision});
     return {};
   }
   lease_ = decision.lease;
@@ -93,8 +94,21 @@ Session::Todo Session::TakeAnswer(const Decision& decision) {
     FinishLater({.kind = SessionFinish::Kind::kOk, .decision = decision});
   } else {
     granted_ = SessionMessage{.kind = SessionMessage::Kind::kGranted, .lease = lease_, .decision = decision};
+    if (early_) TakeStop(*early_);
   }
   return {};
+}
+
+// What another's hand did to the lease that is held.
+void Session::TakeStop(const Decision& decision) {
+  if (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked && !decision.grace_over) {
+    revoke_ = SessionMessage{.kind = SessionMessage::Kind::kRevoke, .lease = lease_, .decision = decision};
+    return;
+  }
+  // Taken over, out of grace, or ended: nothing is ours to end.
+  state_ = State::kEnded;
+  const bool completed = decision.outcome == Outcome::kCompleted;
+  FinishLater({.kind = completed ? SessionFinish::Kind::kOk : SessionFinish::Kind::kRefused, .decision = decision});
 }
 
 // The caller's side is over, in whichever state.
@@ -216,25 +230,12 @@ void Session::OnDecision(const Decision& decision) {
   Todo todo;
   {
     MutexLock lock(mutex_);
-    switch (decision.kind) {
-      case Decision::Kind::kAnswer:
-        todo = TakeAnswer(decision);
-        break;
-      case Decision::Kind::kStop:
-        if (state_ == State::kEnded) break;
-        if (decision.outcome == Outcome::kRevoked && !decision.grace_over) {
-          revoke_ = SessionMessage{.kind = SessionMessage::Kind::kRevoke, .lease = lease_, .decision = decision};
-          break;
-        }
-        [[fallthrough]];
-      case Decision::Kind::kEnd:
-        // Taken over, out of grace, or ended by another's hand: nothing is ours to end.
-        if (state_ == State::kEnded) break;
-        state_ = State::kEnded;
-        FinishLater(
-            {.kind = decision.outcome == Outcome::kCompleted ? SessionFinish::Kind::kOk : SessionFinish::Kind::kRefused,
-             .decision = decision});
-        break;
+    if (decision.kind == Decision::Kind::kAnswer) {
+      todo = TakeAnswer(decision);
+    } else if (state_ == State::kHeld) {
+      TakeStop(decision);
+    } else if (state_ != State::kEnded) {
+      early_ = decision;  // two threads deliver: the grant is still to come, and goes first
     }
     Pump();
   }

@@ -67,7 +67,8 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   };
   Session(Controller& controller, SessionStream* stream, Shape shape);
 
-  // REQUIRES: called once, first. `request` is read during the call only.
+  // Does nothing where the stream is over already: its end may overtake its first message. REQUIRES: called once at
+  // most. `request` is read during the call only.
   void Admit(const Request& request);
   // Takes up a lease that a broken stream held, instead of Admit. False: there is none; nothing happened.
   bool Reattach(LeaseId lease, uint32_t caller);
@@ -107,8 +108,10 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
     Gate::EndKind kind = Gate::EndKind::kCompleted;
   };
 
+  bool Begin();
   void Do(const Todo& todo);
   Todo TakeAnswer(const Decision& decision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeStop(const Decision& decision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Todo Leave(Gate::EndKind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishLater(SessionFinish finish) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -123,6 +126,7 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;  // the end is decided when the stream is closed
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<Decision> early_ ABSL_GUARDED_BY(mutex_);         // a stop that has overtaken the grant
   std::optional<SessionMessage> queued_ ABSL_GUARDED_BY(mutex_);  // the newest only
   std::optional<QueuePosition> told_ ABSL_GUARDED_BY(mutex_);
   std::optional<SessionMessage> granted_ ABSL_GUARDED_BY(mutex_);
