@@ -165,7 +165,10 @@ void Converter::AddCharges(const ServedModel::Instance& instance, const RankCost
   for (const std::string& device : instance.devices) {
     v1::DeviceCharge* charge = out->add_charges();
     charge->set_device(device);
-    charge->set_vram_bytes(cost.kv_bytes + cost.activation_bytes);
+    int64_t bytes = 0;  // a price that can never fit saturates
+    if (__builtin_add_overflow(cost.kv_bytes, cost.activation_bytes, &bytes))
+      bytes = std::numeric_limits<int64_t>::max();
+    charge->set_vram_bytes(bytes);
   }
 }
 

@@ -233,6 +233,8 @@ Server::~Server() {
     }
     doors_.clear();
     if (background_ != nullptr) background_->Stop();
+    controller_->Stop();
+    if (ledger_ != nullptr) (void)ledger_->Close();
     return;
   }
   (void)Shutdown(absl::ZeroDuration());
