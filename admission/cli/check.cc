@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "admission/server/config.h"
+#include "admission/server/model_table.h"
 
 namespace vramgate {
 namespace {
@@ -20,6 +21,10 @@ ExitCode Run(const CheckFlags& flags) {
     return ExitCode::kUsage;
   }
   for (const std::string& warning : loaded->warnings) std::cerr << warning << " (warning)\n";
+  if (absl::Status priced = CheckModels(*loaded); !priced.ok()) {
+    std::cerr << priced.message() << "\n";
+    return ExitCode::kUsage;
+  }
   std::cout << (flags.format == "json" ? ConfigToJson(loaded->config) : ConfigToYaml(loaded->config));
   return ExitCode::kDone;
 }

@@ -236,4 +236,16 @@ absl::Status CheckFits(const LoadedConfig& loaded, const ModelTable& models,
   return errors.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
 }
 
+absl::Status CheckModels(const LoadedConfig& loaded) {
+  const absl::StatusOr<ModelTable> models = ModelTable::Load(loaded);
+  if (!models.ok()) return models.status();
+  constexpr int64_t kNotKnown = int64_t{1} << 60;
+  std::vector<int64_t> budgets;
+  for (const v1::Device& device : loaded.config.devices()) {
+    budgets.push_back(device.has_simulated() ? device.simulated().total().value() - device.headroom().value()
+                                             : kNotKnown);
+  }
+  return CheckFits(loaded, *models, budgets);
+}
+
 }  // namespace vramgate

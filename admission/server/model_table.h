@@ -76,4 +76,8 @@ GateConfig MakeGateConfig(const v1::Config& config, const ModelTable& models,
 absl::Status CheckFits(const LoadedConfig& loaded, const ModelTable& models,
                        const std::vector<int64_t>& device_budgets);
 
+// What `check` can say without touching a device: every model can be priced, and fits the devices that are simulated. A
+// real device's size is known to serve alone.
+absl::Status CheckModels(const LoadedConfig& loaded);
+
 }  // namespace vramgate
