@@ -149,8 +149,8 @@ TEST_F(AdminHttpTest, ClosesOnClientsThatDoNotAsk) {
 
 TEST_F(AdminHttpTest, SilentClientsDoNotLockOthersOut) {
   Start({.max_connections = 4});
-  std::vector<std::unique_ptr<HttpClient>> silent;
-  for (int i = 0; i < 20; ++i) silent.push_back(std::make_unique<HttpClient>(admin_->address()));
+  std::vector<std::unique_ptr<HttpClient>> silent(20);
+  for (std::unique_ptr<HttpClient>& client : silent) client = std::make_unique<HttpClient>(admin_->address());
   HttpClient prober(admin_->address());
   EXPECT_EQ(prober.Get("/healthz").status, 200);
   EXPECT_TRUE(silent[0]->Closed());  // the one that had been silent longest

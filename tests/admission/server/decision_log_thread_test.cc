@@ -25,6 +25,7 @@ TEST_F(DecisionLogTest, AllThreadsAreHeardWhole) {
   {
     DecisionLog log(config_, clock_, options);
     std::vector<std::thread> threads;
+    threads.reserve(kThreads);
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back([&] {
         for (int i = 0; i < kEach; ++i) log.Say(LogLevel::kInfo, absl::StrCat("message ", ++said));
