@@ -128,7 +128,7 @@ class ShortText {
   std::array<char, N - 1> text_;
 };
 
-// What the gate decided about one lease. Exactly one `answer` per Admit.
+// What the gate decided about one lease (model -1: refused before the gate was asked). Exactly one `answer` per Admit.
 struct Decision {
   enum class Kind : uint8_t {
     kAnswer,  // to the Admit of `lease.attachment`

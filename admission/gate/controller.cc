@@ -238,9 +238,14 @@ void Controller::TellPositions() {
   for (const auto& [seat, place] : places) seat.holder->OnQueued(place.first, place.second);
 }
 
-void Controller::CountRefusal(Outcome outcome) {
+void Controller::CountRefusal(Outcome outcome, std::string_view request_id, std::string_view tenant) {
   MutexLock lock(mutex_);
   stats_.CountRefusal(outcome);
+  if (recorder_ == nullptr) return;
+  Decision decision{.outcome = outcome, .model = ModelId{-1}};
+  decision.request_id.Assign(request_id);
+  decision.tenant.Assign(tenant);
+  recorder_->OnDecision(decision, clock_.Now());
 }
 
 bool Controller::WaitUntilIdle(absl::Duration most) {

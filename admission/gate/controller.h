@@ -86,8 +86,8 @@ class Controller {
   // Tells every waiter with a stream where it stands.
   void TellPositions() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Counts a refusal that never reached the gate.
-  void CountRefusal(Outcome outcome) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Counts and records a refusal that never reached the gate.
+  void CountRefusal(Outcome outcome, std::string_view request_id, std::string_view tenant) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Sleeps until nobody holds a lease any more (lingering ones aside), at most `most`. True: so it is. For the end of a
   // drain.

@@ -139,7 +139,7 @@ grpc::ServerUnaryReactor* AdmissionServiceImpl::Admit(grpc::CallbackServerContex
                                                       v1::AdmitResponse* response) {
   Request request;
   if (const auto refusal = converter_.ToRequest(*in, caller_, &request, nullptr)) {
-    controller_.CountRefusal(refusal->outcome);
+    controller_.CountRefusal(refusal->outcome, in->request_id(), in->tenant());
     return Finished(context, converter_.ToStatus(*refusal));
   }
   if (in->validate_only()) {

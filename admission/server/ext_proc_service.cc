@@ -208,7 +208,7 @@ void ProcessCall::OnResponseHeaders() {
 }
 
 void ProcessCall::Refuse(Refusal refusal) {
-  context_.controller.CountRefusal(refusal.outcome);
+  context_.controller.CountRefusal(refusal.outcome, "", "");
   session_->Refuse(std::move(refusal));
 }
 

@@ -52,7 +52,8 @@ class SessionCall final : public grpc::ServerBidiReactor<v1::SessionRequest, v1:
 
  private:
   static Refusal Silent() {
-    return {Outcome::kRejectedInvalidRequest, "admit", "no message came: the first must be admit"};
+    return {Outcome::kRejectedInvalidRequest, "admit",
+            "no message came, or none that can be read: the first must be admit"};
   }
   void Refuse(const char* field, const char* message) {
     session_->Refuse({Outcome::kRejectedInvalidRequest, field, message});
@@ -106,7 +107,7 @@ void SessionCall::Finish(const SessionFinish& finish) {
 void SessionCall::OnAdmit(const v1::AdmitRequest& in) {
   Request request;
   if (auto refusal = converter_.ToRequest(in, caller_, &request, nullptr)) {
-    controller_.CountRefusal(refusal->outcome);
+    controller_.CountRefusal(refusal->outcome, in.request_id(), in.tenant());
     return session_->Refuse(*std::move(refusal));
   }
   model_ = &converter_.models().model(request.model);

@@ -177,8 +177,8 @@ TEST_F(MetricsTest, RefusalsBeforeAModelShareARowWithAModelOfTheSameName) {
   config.models[0].name = "other";
   Start(config);
   Admit(Asks("large", 20 * kGiB));
-  controller_->CountRefusal(Outcome::kRejectedUnknownModel);
-  controller_->CountRefusal(Outcome::kRejectedNeverFits);
+  controller_->CountRefusal(Outcome::kRejectedUnknownModel, "r-1", "team-a");
+  controller_->CountRefusal(Outcome::kRejectedNeverFits, "", "");
   const Exposition page = Scrape();
   EXPECT_EQ(page["vramgate_admissions_total{model=\"other\",outcome=\"rejected_unknown_model\"}"], 1);
   EXPECT_EQ(page["vramgate_admissions_total{model=\"other\",outcome=\"rejected_never_fits\"}"], 2);
