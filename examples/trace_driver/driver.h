@@ -61,7 +61,10 @@ class Driver {
   int64_t broken() const { return broken_; }                      // ended by the transport, not by a word of vramgate
   const std::string& first_error() const { return first_error_; }
   absl::Duration elapsed() const { return clock_.Now() - start_; }
-  absl::Duration trace_position() const { return TraceTime(next_); }  // of the next arrival
+  // Of the last arrival that was sent, within the trace.
+  absl::Duration trace_position() const {
+    return next_ == 0 ? absl::ZeroDuration() : trace_[static_cast<size_t>((next_ - 1) % trace_rows())].arrival;
+  }
   absl::Duration trace_length() const { return trace_.back().arrival; }
 
  private:

@@ -1,5 +1,6 @@
 // trace_driver: plays a request trace against a running sidecar and prints what became of the requests.
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -93,13 +94,23 @@ class Progress {
     const Instant now = clock_.Now();
     if (now - said_ < (terminal_ ? absl::Milliseconds(200) : absl::Seconds(4))) return;
     said_ = now;
-    std::cerr << (terminal_ ? "\r\x1b[K" : "") << ProgressLine(driver) << (terminal_ ? "" : "\n") << std::flush;
+    if (terminal_) {
+      std::cerr << "\r\x1b[K" << ProgressLine(driver).substr(0, Columns()) << std::flush;
+    } else {
+      std::cerr << ProgressLine(driver) << "\n" << std::flush;
+    }
   }
   void End(const Driver& driver) {
     std::cerr << (terminal_ ? "\r\x1b[K" : "") << ProgressLine(driver) << "\n\n" << std::flush;
   }
 
  private:
+  // A line that wraps could not be rewritten.
+  static size_t Columns() {
+    winsize size{};
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+  }
+
   const Clock& clock_;
   const bool terminal_ = isatty(STDERR_FILENO) != 0;
   Instant said_;

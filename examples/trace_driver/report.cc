@@ -13,7 +13,7 @@ namespace {
 // 4000 -> "4,000".
 std::string Thousands(int64_t count) {
   std::string text = absl::StrCat(count);
-  for (auto at = std::ssize(text) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), ",");
+  for (auto at = std::ssize(text) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
   return text;
 }
 
@@ -45,10 +45,13 @@ nlohmann::json WaitJson(const std::vector<absl::Duration>& waits) {
 std::string ProgressLine(const Driver& driver) {
   const Tally& tally = driver.tally();
   const int64_t completed = tally.count(kCompleted);
-  return absl::StrFormat("%6.1fs  trace %s of %s  sent %s  held %s  waiting %s  completed %s  refused %s",
-                         absl::ToDoubleSeconds(driver.elapsed()), HourMinuteSecond(driver.trace_position()),
-                         HourMinuteSecond(driver.trace_length()), Thousands(tally.sent()), Thousands(driver.held()),
-                         Thousands(driver.waiting()), Thousands(completed), Thousands(tally.ended() - completed));
+  const int64_t round = tally.sent() / driver.trace_rows();
+  return absl::StrCat(absl::StrFormat("%6.1fs  ", absl::ToDoubleSeconds(driver.elapsed())),
+                      driver.options().repeat ? absl::StrCat("round ", round + 1, "  ") : "", "trace ",
+                      HourMinuteSecond(driver.trace_position()), " of ", HourMinuteSecond(driver.trace_length()),
+                      "  sent ", Thousands(tally.sent()), "  held ", Thousands(driver.held()), "  waiting ",
+                      Thousands(driver.waiting()), "  completed ", Thousands(completed), "  refused ",
+                      Thousands(tally.ended() - completed));
 }
 
 std::string SummaryText(const Driver& driver) {
