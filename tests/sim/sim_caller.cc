@@ -12,9 +12,7 @@ SimCaller::SimCaller(Op admit, Manner manner, uint64_t seed)
           admit_.request.costs, admit_.request.tokens,
           manner == Manner::kLiar ? admit_.request.tokens * rng_.Between(2, 4) : rng_.Between(1, admit_.request.tokens),
           rng_.Between(absl::Milliseconds(5), absl::Milliseconds(300))),
-      alarm_(admit_.now) {
-  if (admit_.request.costs[0].kv_bytes > (int64_t{1} << 50) && manner_ == Manner::kLiar) manner_ = Manner::kPolite;
-}
+      alarm_(admit_.now) {}
 
 void SimCaller::Ask(Instant now, std::vector<Op>* ops) {
   admit_.now = now;
