@@ -72,6 +72,7 @@ struct Request {
   int32_t priority = 0;                // higher = sooner
   Costs costs;                         // to the end of the request: prompt + max_output_tokens
   int64_t tokens = 0;                  // prompt + max_output_tokens, all sequences: what the queue's token limit counts
+  int32_t sequences = 1;               // for pricing what is used later on
   bool stream = false;                 // the lease lives as long as a stream (Session, ext_proc); else until ttl
   absl::Duration max_wait = absl::InfiniteDuration();  // 0: decide now
   Instant deadline = kNever;                           // the caller's own
@@ -146,6 +147,7 @@ struct Decision {
   std::optional<absl::Duration> retry_after;  // known only where the gate has seen bytes come back
   absl::Duration grace;                       // kStop by revocation
   bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on
+  ShortText<48> note;        // kStop by revocation: the operator's reason
   ShortText<48> request_id;                   // for the log
   ShortText<32> tenant;
 };

@@ -177,10 +177,10 @@ void Controller::RevokeAck(LeaseId id, uint32_t caller) {
   });
 }
 
-bool Controller::Revoke(LeaseId id, absl::Duration grace) {
+bool Controller::Revoke(LeaseId id, absl::Duration grace, std::string_view reason) {
   bool found = false;
   Run([&](Instant now, Deliveries&)
-          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { found = gate_.Revoke(id, grace, now, effects_); });
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { found = gate_.Revoke(id, grace, reason, now, effects_); });
   return found;
 }
 

@@ -72,7 +72,7 @@ class Controller {
   // The callers' own leases only; a lease of another is left alone.
   void Progress(LeaseId id, uint32_t caller, const Costs& used) ABSL_LOCKS_EXCLUDED(mutex_);
   void RevokeAck(LeaseId id, uint32_t caller) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool Revoke(LeaseId id, absl::Duration grace) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Revoke(LeaseId id, absl::Duration grace, std::string_view reason) ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(AccountId device, const Gate::DeviceReading& reading) ABSL_LOCKS_EXCLUDED(mutex_);
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
   // The last rows of the ledger. Nothing may be asked afterwards but views.

@@ -184,6 +184,7 @@ Gate::Admission Gate::AdmitNew(const Request& request, Instant now, Effects& out
   lease->priority = request.priority;
   lease->costs = request.costs;
   lease->tokens = request.tokens;
+  lease->sequences = request.sequences;
   lease->arrived = now;
   lease->sequence = ++sequence_;
   return Wait(*lease, request, now, out);

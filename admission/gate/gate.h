@@ -83,7 +83,7 @@ class Gate {
 
   // Asks a holder to stop within `grace`, after which the lease lingers for its drain time; refuses a waiter. False:
   // unknown.
-  bool Revoke(LeaseId id, absl::Duration grace, Instant now, Effects& out);
+  bool Revoke(LeaseId id, absl::Duration grace, std::string_view reason, Instant now, Effects& out);
   // The engine has stopped. Any end of a lease that was asked to stop counts as kRevoked.
   void RevokeAck(LeaseId id, Instant now, Effects& out);
 

@@ -124,7 +124,7 @@ Gate::Renewal Gate::Renew(LeaseId id, uint32_t caller, Instant now, Effects& out
   return lease->revoking ? Renewal::kRevoked : Renewal::kKept;
 }
 
-bool Gate::Revoke(LeaseId id, absl::Duration grace, Instant now, Effects& out) {
+bool Gate::Revoke(LeaseId id, absl::Duration grace, std::string_view reason, Instant now, Effects& out) {
   Tick(now);
   Lease* lease = table_.Find(id);
   if (lease == nullptr) return false;
@@ -143,6 +143,7 @@ bool Gate::Revoke(LeaseId id, absl::Duration grace, Instant now, Effects& out) {
       Rows(LedgerEvent::kRevoke, *lease, 0, now, out);
       Say(*lease, Decision::Kind::kStop, Outcome::kRevoked, now, out);
       out.decisions.back().grace = grace;
+      out.decisions.back().note.Assign(reason);
       table_.SetTimer(*lease, std::min(lease->timer, now + grace));
       return true;
     case LeaseState::kFree:

@@ -71,6 +71,7 @@ struct Lease {
   Costs costs;
   RankCost used;  // HELD: reported progress beyond the reservation, while overusing
   int64_t tokens = 0;
+  int32_t sequences = 1;
   Reservation reservation;
   Instant arrived;  // first time; a rejoin keeps it
   Instant granted;

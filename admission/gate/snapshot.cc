@@ -68,6 +68,7 @@ LeaseView ViewOf(const Gate& gate, const Lease& lease) {
   view.tenant = std::string(lease.tenant_name);
   view.request_id = lease.request_id;
   view.priority = lease.priority;
+  view.sequences = lease.sequences;
   view.arrived = lease.arrived;
   const bool holds = lease.state == LeaseState::kHeld || lease.state == LeaseState::kLingering;
   view.granted = holds ? lease.granted : Instant{};

@@ -57,6 +57,7 @@ struct LeaseView {
   std::string tenant;
   std::string request_id;
   int32_t priority = 0;
+  int32_t sequences = 1;
   Instant arrived;
   Instant granted;  // 0: not yet
   Instant expires = kNever;

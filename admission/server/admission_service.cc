@@ -107,7 +107,7 @@ class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v
       return;
     }
     if (renewal.has_usage()) {
-      if (const auto costs = converter_.ToCosts(renewal.usage(), converter_.models().model(view.model))) {
+      if (const auto costs = converter_.ToCosts(renewal.usage(), converter_.models().model(view.model), view.sequences)) {
         controller_.Progress(*id, caller_.id, *costs);
       }
     }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 40;  // no context is longer; sums of these cannot overflow
 constexpr int64_t kMostSequences = 4096;
+constexpr int kMostLabels = 64;
 
 Refusal Invalid(std::string_view field, std::string message) {
   return {Outcome::kRejectedInvalidRequest, std::string(field), std::move(message)};
@@ -47,6 +48,12 @@ std::optional<Refusal> Converter::CheckIds(const v1::AdmitRequest& in) const {
     }
     // Protobuf itself refuses ill-formed UTF-8 in what comes by gRPC; other doors come here too.
     if (!IsValidUtf8(*id)) return Invalid(field, "not valid UTF-8");
+  }
+  if (in.labels_size() > kMostLabels) return Invalid("labels", absl::StrCat(in.labels_size(), ": at most ", kMostLabels));
+  for (const auto& [key, value] : in.labels()) {
+    if (key.size() > most_id_bytes_ || value.size() > most_id_bytes_) {
+      return Invalid("labels", absl::StrCat("a key or value is over the limit of ", most_id_bytes_, " bytes"));
+    }
   }
   return std::nullopt;
 }
@@ -146,6 +153,7 @@ std::optional<Refusal> Converter::ToRequest(const v1::AdmitRequest& in, const Ca
   request->priority = in.priority();
   if (auto refusal = Price(in.demand(), *model, caller.trusted_cost, tokens, request)) return refusal;
   request->tokens = (tokens.prompt + tokens.output) * tokens.sequences;
+  request->sequences = static_cast<int32_t>(tokens.sequences);
   request->max_wait = in.has_max_wait() ? FromProto(in.max_wait()) : absl::InfiniteDuration();
   // A caller may ask for a shorter TTL than the config's, or up to an hour: bytes of dead callers must come back.
   if (in.has_lease_ttl()) request->ttl = std::min(FromProto(in.lease_ttl()), std::max(ttl_, absl::Hours(1)));
@@ -154,11 +162,12 @@ std::optional<Refusal> Converter::ToRequest(const v1::AdmitRequest& in, const Ca
   return std::nullopt;
 }
 
-std::optional<Costs> Converter::ToCosts(const v1::Usage& usage, const ServedModel& model) const {
+std::optional<Costs> Converter::ToCosts(const v1::Usage& usage, const ServedModel& model, int32_t sequences) const {
   const int64_t prompt = usage.has_prompt_tokens() ? usage.prompt_tokens() : 0;
   const int64_t output = usage.has_output_tokens() ? usage.output_tokens() : 0;
   if (prompt < 0 || output < 0 || prompt > kMostTokens || output > kMostTokens) return std::nullopt;
-  return model.Price(prompt, output, 1);
+  // Each sequence keeps the prompt; how the output spreads over them is not told: evenly.
+  return model.Price(prompt, output / sequences + (output % sequences != 0 ? 1 : 0), sequences);
 }
 
 void Converter::AddCharges(const ServedModel::Instance& instance, const RankCost& cost, v1::Lease* out) {

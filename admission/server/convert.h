@@ -43,8 +43,8 @@ class Converter {
   // nullopt: *request is filled in, but for `stream` and `deadline`. `tokens` may be null.
   std::optional<Refusal> ToRequest(const v1::AdmitRequest& in, const Caller& caller, Request* request,
                                    Tokens* tokens) const;
-  // What `usage` costs by now; nullopt: negative or absurd.
-  std::optional<Costs> ToCosts(const v1::Usage& usage, const ServedModel& model) const;
+  // What `usage` of a request of `sequences` costs by now; nullopt: negative or absurd. REQUIRES: sequences >= 1.
+  std::optional<Costs> ToCosts(const v1::Usage& usage, const ServedModel& model, int32_t sequences) const;
 
   grpc::Status ToStatus(const Refusal& refusal) const;
   // Of an answer or end that is no grant. `model` and `tenant` are for the words and details.

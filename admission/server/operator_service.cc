@@ -99,17 +99,31 @@ grpc::ServerUnaryReactor* OperatorServiceImpl::RevokeLease(grpc::CallbackServerC
         context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, id ? "grace" : "name",
                                              id ? "negative" : absl::StrCat(Quoted(request->name()), " is no lease")}));
   }
-  if (!controller_.Revoke(*id, grace)) {
+  if (!controller_.Revoke(*id, grace, request->reason())) {
     return Finished(context,
                     MakeStatus(grpc::StatusCode::NOT_FOUND, absl::StrCat(request->name(), ": no such lease"), {}));
   }
   return Finished(context, grpc::Status::OK);
 }
 
-grpc::ServerUnaryReactor* OperatorServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::DrainRequest*,
+// Asks every holder to stop within `grace`.
+void OperatorServiceImpl::RevokeAll(absl::Duration grace) {
+  size_t next = 0;
+  do {
+    for (const LeaseView& view : controller_.List(next, kMostPage, LeaseState::kHeld, &next)) {
+      controller_.Revoke(view.id, grace, "draining");
+    }
+  } while (next != 0);
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::DrainRequest* request,
                                                      v1::DrainResponse* response) {
+  if (FromProto(request->grace()) < absl::ZeroDuration()) {
+    return Finished(context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, "grace", "negative"}));
+  }
   const Snapshot before = controller_.GetSnapshot();
   controller_.Drain();
+  if (request->has_grace()) RevokeAll(FromProto(request->grace()));
   response->set_held(static_cast<int32_t>(before.held));
   response->set_waiting(static_cast<int32_t>(before.waiting));
   return Finished(context, grpc::Status::OK);

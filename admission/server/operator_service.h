@@ -25,6 +25,8 @@ class OperatorServiceImpl final : public v1::OperatorService::CallbackService {
                                   v1::DrainResponse* response) override;
 
  private:
+  void RevokeAll(absl::Duration grace);
+
   Controller& controller_;
   const Converter& converter_;
   const std::string version_;

@@ -70,6 +70,7 @@ class SessionCall final : public grpc::ServerBidiReactor<v1::SessionRequest, v1:
   grpc::Alarm alarm_;
   const ServedModel* model_ = nullptr;  // set by the first message; reads are one after the other
   std::string tenant_;
+  int32_t sequences_ = 1;
   v1::SessionRequest request_;
   v1::SessionResponse response_;
 };
@@ -84,7 +85,7 @@ void SessionCall::Write(const SessionMessage& message) {
       converter_.ToLease(message.decision, tenant_, /*stream=*/true, controller_.Now(), response_.mutable_granted());
       break;
     case SessionMessage::Kind::kRevoke:
-      response_.mutable_revoke()->set_reason("LEASE_REVOKED");
+      response_.mutable_revoke()->set_reason(std::string(message.decision.note.view()));
       ToProto(message.decision.grace, response_.mutable_revoke()->mutable_grace());
       break;
   }
@@ -112,6 +113,7 @@ void SessionCall::OnAdmit(const v1::AdmitRequest& in) {
   }
   model_ = &converter_.models().model(request.model);
   tenant_ = in.tenant();
+  sequences_ = request.sequences;
   if (in.validate_only()) {
     return Refuse("admit.validate_only", "a Session holds a lease: use Admit or Estimate to check a request");
   }
@@ -131,7 +133,7 @@ void SessionCall::OnMessage() {
       if (model_ != nullptr) return Refuse("admit", "sent twice: one request per Session");
       return OnAdmit(request_.admit());
     case v1::SessionRequest::kUsage:
-      if (const auto costs = converter_.ToCosts(request_.usage(), *model_)) {
+      if (const auto costs = converter_.ToCosts(request_.usage(), *model_, sequences_)) {
         session_->Progress(caller_.id, *costs);
       } else {
         Refuse("usage", "negative or absurd token counts");

@@ -98,7 +98,7 @@ OpResult ApplyToGate(const Op& op, Gate& gate, Effects& out) {
       gate.Progress(op.lease.id, op.used, op.now, out);
       break;
     case Op::Kind::kRevoke:
-      result.code = gate.Revoke(op.lease.id, op.grace, op.now, out);
+      result.code = gate.Revoke(op.lease.id, op.grace, "", op.now, out);
       break;
     case Op::Kind::kRevokeAck:
       gate.RevokeAck(op.lease.id, op.now, out);

@@ -112,7 +112,7 @@ class TestGate {
     return Listen(name);
   }
   Said Revoke(std::string_view name, double grace_s, double at_s) {
-    gate_.Revoke(ref(name).id, absl::Seconds(grace_s), At(at_s), effects_);
+    gate_.Revoke(ref(name).id, absl::Seconds(grace_s), "maintenance", At(at_s), effects_);
     return Listen(name);
   }
   Said RevokeAck(std::string_view name, double at_s) {

@@ -214,7 +214,7 @@ TEST(ExtProcTest, ARevokedLeaseEndsTheStream) {
   size_t next = 0;
   const std::vector<LeaseView> held = gateway.controller().List(0, 10, LeaseState::kHeld, &next);
   ASSERT_EQ(held.size(), 1u);
-  ASSERT_TRUE(gateway.controller().Revoke(held[0].id, absl::Seconds(5)));
+  ASSERT_TRUE(gateway.controller().Revoke(held[0].id, absl::Seconds(5), "maintenance"));
   EXPECT_EQ(stream.End().error_code(), grpc::StatusCode::ABORTED);
   gateway.witness.Await(LedgerEvent::kLinger);  // the engine may not have heard
 }

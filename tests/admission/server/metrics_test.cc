@@ -91,7 +91,7 @@ TEST_F(MetricsTest, CountsRevocationsAndOveruses) {
   Costs used;
   used[0] = {.kv_bytes = 20 * kGiB};
   controller_->Progress(held.lease.id, 0, used);
-  controller_->Revoke(held.lease.id, absl::Seconds(5));
+  controller_->Revoke(held.lease.id, absl::Seconds(5), "maintenance");
   const Exposition page = Scrape();
   EXPECT_EQ(page["vramgate_overuse_total{model=\"llama\",reason=\"progress\"}"], 1);
   EXPECT_EQ(page["vramgate_revocations_total{model=\"llama\",reason=\"operator\"}"], 1);

@@ -180,7 +180,7 @@ TEST_F(SessionStormTest, AGrantAgainstEveryEnd) {
         case 3:
           return waiter->Refuse({Outcome::kRejectedInvalidRequest, "msg", "an empty message"});
         case 4:
-          return (void)controller_.Revoke(lease, absl::Seconds(1));
+          return (void)controller_.Revoke(lease, absl::Seconds(1), "maintenance");
         case 5:
           return (void)controller_.Release(lease, 0, Gate::EndKind::kCompleted);
         case 6:
@@ -234,7 +234,7 @@ TEST_F(SessionStormTest, ManyCallersAtRandom) {
             session->End(Gate::EndKind::kFailed);
             break;
           case 3:
-            controller_.Revoke(session->lease().id, absl::Milliseconds(static_cast<int64_t>(random() % 3)));
+            controller_.Revoke(session->lease().id, absl::Milliseconds(static_cast<int64_t>(random() % 3)), "");
             over = false;
             break;
           case 4:

@@ -226,9 +226,10 @@ TEST_F(SessionTest, TheSameKeyWithOtherContentIsRefused) {
 
 TEST_F(SessionTest, ARevocationIsToldAndAcknowledged) {
   auto a = Admit("a", 3 * kGiB);
-  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5)));
+  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5), "maintenance"));
   EXPECT_EQ(a->Heard(), "granted revoke");
   EXPECT_EQ(a->stream.messages[1].decision.grace, absl::Seconds(5));
+  EXPECT_EQ(a->stream.messages[1].decision.note.view(), "maintenance");
   EXPECT_EQ(reserved(), 3 * kGiB);
   a->session->RevokeAck(0);
   EXPECT_EQ(a->Refused(), Outcome::kRevoked);
@@ -239,7 +240,7 @@ TEST_F(SessionTest, ARevocationIsToldAndAcknowledged) {
 TEST_F(SessionTest, ARevocationWhoseGraceIsOverEndsTheStreamAndLingers) {
   auto a = Admit("a", 3 * kGiB);
   a->Flush();
-  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5)));
+  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5), "maintenance"));
   Pass(absl::Seconds(5));
   EXPECT_EQ(a->Refused(), Outcome::kRevoked);
   EXPECT_EQ(lingering(), 3 * kGiB);
@@ -251,7 +252,7 @@ TEST_F(SessionTest, ARevocationWhoseGraceIsOverEndsTheStreamAndLingers) {
 TEST_F(SessionTest, WhoTakesUpALeaseUnderRevocationHearsOfIt) {
   auto a = Admit("a", 3 * kGiB);
   a->Flush();
-  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5)));
+  ASSERT_TRUE(controller.Revoke(a->session->lease().id, absl::Seconds(5), "maintenance"));
   Pass(absl::Seconds(2));
   auto b = Admit("a", 3 * kGiB);
   EXPECT_EQ(b->Heard(), "granted revoke");
