@@ -74,7 +74,8 @@ def check_text(path, text):
         if not match:
             continue
         include = match.group(1)
-        if include.startswith(("./", "../")) or ("/" not in include and line.rstrip().endswith('"')):
+        if include.startswith(("./", "../")) or (
+                "/" not in include and line.rstrip().endswith('"') and not include.endswith(".pb.h")):
             yield number, f'include "{include}" from the root of the tree', True
         elif OWN.match(include) and not allowed(directory, include):
             yield number, f'{directory}/ must not include "{include}": includes point downwards only', True
