@@ -93,11 +93,8 @@ void Admission::PrintGrant(const v1::Lease& lease) {
 
 // Gives the lease back: the half-close is a clean end.
 void Admission::Release() {
-  {
-    MutexLock lock(mutex_);
-    if (std::exchange(released_, true)) return;
-  }
-  stream_->WritesDone();
+  MutexLock lock(mutex_);  // one writer at a time
+  if (!std::exchange(released_, true)) stream_->WritesDone();
 }
 
 void Admission::OnInterrupt() {
@@ -132,14 +129,12 @@ void Admission::ReadAll() {
       granted_ = true;
       changed_.notify_all();
     } else if (response.has_revoke()) {
-      {
-        MutexLock lock(mutex_);
-        revoked_ = true;
-      }
       std::cerr << "revoked: giving it back\n";
       v1::SessionRequest ack;
       ack.mutable_revoke_ack();
-      stream_->Write(ack);
+      MutexLock lock(mutex_);
+      revoked_ = true;
+      if (!released_) stream_->Write(ack);
     } else if (response.has_queued() && options_.format != "json") {
       std::cerr << "waiting: place " << response.queued().position() << ", " << response.queued().ahead_total()
                 << " ahead in all";

@@ -160,13 +160,14 @@ TEST(SessionE2eTest, ARevokeIsToldThenAcknowledged) {
   grpc::ClientContext context;
   v1::RevokeLeaseRequest revoke;
   revoke.set_name(session.lease.name());
+  revoke.set_reason("maintenance");
   revoke.mutable_grace()->set_seconds(30);
   v1::RevokeLeaseResponse response;
   ASSERT_TRUE(sidecar.operations().RevokeLease(&context, revoke, &response).ok());
   const v1::SessionResponse told = session.Read();
   ASSERT_TRUE(told.has_revoke());
   EXPECT_EQ(told.revoke().grace().seconds(), 30);
-  EXPECT_EQ(told.revoke().reason(), "LEASE_REVOKED");
+  EXPECT_EQ(told.revoke().reason(), "maintenance");
   EXPECT_TRUE(sidecar.Settles(1, 0, 0));
   v1::SessionRequest ack;
   ack.mutable_revoke_ack();

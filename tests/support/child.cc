@@ -115,7 +115,7 @@ int Child::Wait() {
   return status_;
 }
 
-Ran Run(const std::vector<std::string>& command) {
+Ran RunToEnd(const std::vector<std::string>& command) {
   Child child(command);
   Ran ran;
   ran.out = child.ReadAll();

@@ -56,6 +56,6 @@ struct Ran {
   std::string out;
   std::string err;
 };
-Ran Run(const std::vector<std::string>& command);
+Ran RunToEnd(const std::vector<std::string>& command);
 
 }  // namespace vramgate
