@@ -43,6 +43,13 @@ absl::StatusOr<std::unique_ptr<Devices>> Devices::Open(const LoadedConfig& loade
         continue;
       }
       device.index = *found;
+      // Two accounts of one device would give it out twice.
+      const auto same = std::find_if(devices->devices_.begin(), devices->devices_.end(),
+                                     [&](const Device& d) { return !d.simulated && d.index == device.index; });
+      if (same != devices->devices_.end()) {
+        fail(absl::StrCat("is the same device as \"", same->id, "\": list it once"));
+        continue;
+      }
     }
     const absl::StatusOr<MemoryReading> reading = device.source->Read(device.index);
     if (!reading.ok()) {
