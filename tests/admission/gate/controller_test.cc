@@ -130,7 +130,7 @@ TEST_F(ControllerTest, AUnaryHolderIsLetGoWithItsAnswer) {
 }
 
 TEST_F(ControllerTest, ARefusalBeforeTheGateIsCounted) {
-  controller_.CountRefusal(Outcome::kRejectedUnknownModel);
+  controller_.CountRefusal(Outcome::kRejectedUnknownModel, "r-1", "team-a");
   EXPECT_EQ(controller_.GetStats().outcomes().back()[static_cast<size_t>(Outcome::kRejectedUnknownModel)], 1);
 }
 
