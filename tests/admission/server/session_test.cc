@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+
 #include "tests/admission/server/session_rig.h"
 
 namespace vramgate {
@@ -378,6 +381,58 @@ TEST_F(SessionTest, ProgressCountsWhileHeld) {
   a->session->Progress(0, used);
   EXPECT_EQ(reserved(), 0);
   a->Close();
+}
+
+// A clock that lets something happen in the middle of a call of the Controller's.
+class EventfulClock final : public Clock {
+ public:
+  Instant Now() const override {
+    if (const auto event = std::exchange(event_, nullptr)) event();
+    return {++now_ns_};
+  }
+  void AtNextLook(std::function<void()> event) { event_ = std::move(event); }
+
+ private:
+  mutable std::function<void()> event_;
+  mutable int64_t now_ns_ = 0;
+};
+
+// The caller leaves while the gate is being asked, with room and without.
+TEST(SessionDepartureTest, ADepartureDuringTheQuestionIsNotLost) {
+  EventfulClock clock;
+  Controller controller(SmallGate(), clock, nullptr);
+  for (const int64_t room : {9 * kGiB, kGiB}) {
+    const Controller::Answer other = controller.Admit(Asks("", 9 * kGiB - room + 1), nullptr);
+    FakeStream stream;
+    const auto session = std::make_shared<Session>(controller, &stream, Session::Shape::kStream);
+    Request request = Asks("", 5 * kGiB);
+    request.stream = true;
+    clock.AtNextLook([&] { session->Cancelled(); });
+    session->Admit(request);
+    ASSERT_TRUE(stream.finish.has_value());
+    EXPECT_EQ(stream.finish->kind, Kind::kCancelled);
+    EXPECT_TRUE(stream.messages.empty()) << "nobody is there to read them";
+    EXPECT_FALSE(session->held());
+    session->StreamClosed(true);
+    controller.End(session->lease(), Gate::EndKind::kCompleted);
+    controller.End(other.lease, Gate::EndKind::kCompleted);
+    const Snapshot snapshot = controller.GetSnapshot();
+    EXPECT_EQ(snapshot.waiting + snapshot.held + snapshot.lingering, 0);
+  }
+}
+
+// A Reattach that finds nothing leaves the stream to a new request, but not where the caller has left meanwhile.
+TEST(SessionDepartureTest, ADepartureDuringAReattachThatFindsNothingFinishesTheStream) {
+  EventfulClock clock;
+  Controller controller(SmallGate(), clock, nullptr);
+  FakeStream stream;
+  const auto session = std::make_shared<Session>(controller, &stream, Session::Shape::kStream);
+  clock.AtNextLook([&] { session->Cancelled(); });
+  EXPECT_FALSE(session->Reattach(LeaseId{1}, 0));
+  ASSERT_TRUE(stream.finish.has_value());
+  session->Admit(Asks("", kGiB));
+  session->StreamClosed(true);
+  EXPECT_EQ(controller.GetSnapshot().held, 0);
 }
 
 // Two threads deliver: what was done to a lease just granted may come before the grant itself.
