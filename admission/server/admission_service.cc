@@ -2,10 +2,12 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/estimate.h"
+#include "admission/mutex.h"
 #include "admission/server/durations.h"
 #include "admission/server/session.h"
 #include "admission/server/utf8.h"
@@ -15,7 +17,8 @@ namespace {
 
 constexpr int kMostRenewals = 10'000;  // in one message
 
-// One unary Admit: its stream is the call.
+// One unary Admit: its stream is the call. Most are decided at once and answered by gRPC's own reactor: one of ours
+// costs a hop to another thread for its last callback, which is more than the decision itself.
 class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
  public:
   AdmitCall(Controller& controller, const Converter& converter, const v1::AdmitRequest& request,
@@ -26,22 +29,34 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
         now_(controller.Now()),
         session_(std::make_shared<Session>(controller, this, Session::Shape::kUnary)) {}
 
-  void Start(const Request& request) { session_->Admit(request); }
+  // The reactor of the call: of `call` where it has to wait.
+  static grpc::ServerUnaryReactor* Start(std::unique_ptr<AdmitCall> call, const Request& request,
+                                         grpc::CallbackServerContext* context) {
+    call->session_->Admit(request);
+    std::optional<grpc::Status> answer;
+    {
+      MutexLock lock(call->mutex_);
+      answer = call->answer_;
+      call->waits_ = !answer;
+    }
+    if (!answer) return call.release();
+    call->session_->StreamClosed(false);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(*answer);
+    return reactor;
+  }
 
   void Write(const SessionMessage&) override {}  // a unary call hears only its answer
   void Finish(const SessionFinish& finish) override {
-    switch (finish.kind) {
-      case SessionFinish::Kind::kOk:
-        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, now_, response_->mutable_lease());
-        ToProto(finish.decision.waited, response_->mutable_queued_for());
-        return ServerUnaryReactor::Finish(grpc::Status::OK);
-      case SessionFinish::Kind::kRefused:
-        return ServerUnaryReactor::Finish(converter_.ToStatus(finish.decision));
-      case SessionFinish::Kind::kBroken:
-        return ServerUnaryReactor::Finish(converter_.ToStatus(finish.refusal));
-      case SessionFinish::Kind::kCancelled:
-        return ServerUnaryReactor::Finish(grpc::Status::CANCELLED);
+    const grpc::Status status = StatusOf(finish);
+    {
+      MutexLock lock(mutex_);
+      if (!waits_) {
+        answer_ = status;
+        return;
+      }
     }
+    ServerUnaryReactor::Finish(status);
   }
   void OnCancel() override { session_->Cancelled(); }
   void OnDone() override {
@@ -50,11 +65,30 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
   }
 
  private:
+  grpc::Status StatusOf(const SessionFinish& finish) {
+    switch (finish.kind) {
+      case SessionFinish::Kind::kOk:
+        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, now_, response_->mutable_lease());
+        ToProto(finish.decision.waited, response_->mutable_queued_for());
+        return grpc::Status::OK;
+      case SessionFinish::Kind::kRefused:
+        return converter_.ToStatus(finish.decision);
+      case SessionFinish::Kind::kBroken:
+        return converter_.ToStatus(finish.refusal);
+      case SessionFinish::Kind::kCancelled:
+        return grpc::Status::CANCELLED;
+    }
+    return {grpc::StatusCode::INTERNAL, "an unknown end"};
+  }
+
   const Converter& converter_;
   const v1::AdmitRequest& request_;
   v1::AdmitResponse* const response_;
   const Instant now_;
   const std::shared_ptr<Session> session_;
+  Mutex mutex_;                                 // taken under the Session's lock
+  bool waits_ ABSL_GUARDED_BY(mutex_) = false;  // the call's reactor is this
+  std::optional<grpc::Status> answer_ ABSL_GUARDED_BY(mutex_);
 };
 
 grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
@@ -107,7 +141,8 @@ class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v
       return;
     }
     if (renewal.has_usage()) {
-      if (const auto costs = converter_.ToCosts(renewal.usage(), converter_.models().model(view.model), view.sequences)) {
+      if (const auto costs =
+              converter_.ToCosts(renewal.usage(), converter_.models().model(view.model), view.sequences)) {
         controller_.Progress(*id, caller_.id, *costs);
       }
     }
@@ -147,9 +182,7 @@ grpc::ServerUnaryReactor* AdmissionServiceImpl::Admit(grpc::CallbackServerContex
     return Finished(context, grpc::Status::OK);
   }
   request.deadline = DeadlineOf(*context, controller_.Now());
-  auto* call = new AdmitCall(controller_, converter_, *in, response);
-  call->Start(request);
-  return call;
+  return AdmitCall::Start(std::make_unique<AdmitCall>(controller_, converter_, *in, response), request, context);
 }
 
 grpc::ServerBidiReactor<v1::RenewLeasesRequest, v1::RenewLeasesResponse>* AdmissionServiceImpl::RenewLeases(
