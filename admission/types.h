@@ -147,7 +147,7 @@ struct Decision {
   std::optional<absl::Duration> retry_after;  // known only where the gate has seen bytes come back
   absl::Duration grace;                       // kStop by revocation
   bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on
-  ShortText<48> note;        // kStop by revocation: the operator's reason
+  ShortText<48> note;                         // kStop by revocation: the operator's reason
   ShortText<48> request_id;                   // for the log
   ShortText<32> tenant;
 };

@@ -10,8 +10,10 @@
 #include "admission/cli/status.h"
 #include "admission/version.h"
 
-int main(int argc, char** argv) {
-  using namespace vramgate;
+namespace vramgate {
+namespace {
+
+ExitCode Main(int argc, char** argv) {
   CLI::App program("Admits, queues or rejects language-model requests by the VRAM they will take.", "vramgate");
   program.set_version_flag("--version", std::string("vramgate ") + kVersion, "Print the version and exit");
   program.require_subcommand(1);
@@ -25,5 +27,12 @@ int main(int argc, char** argv) {
   AddStatusCommand(program, exit);
   AddAdmitCommand(program, exit);
   AddAuditCommand(program, exit);
-  return static_cast<int>(RunProgram(program, argc, argv, exit));
+  return RunProgram(program, argc, argv, exit);
+}
+
+}  // namespace
+}  // namespace vramgate
+
+int main(int argc, char** argv) {
+  return static_cast<int>(vramgate::Main(argc, argv));
 }

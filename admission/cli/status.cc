@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -36,7 +37,8 @@ std::string Bar(const v1::AccountStatus& account) {
   if (whole <= 0) return std::string(kBarWidth, ' ');
   std::string bar;
   const auto add = [&](char c, int64_t bytes) {
-    const auto cells = static_cast<size_t>(static_cast<double>(bytes) / static_cast<double>(whole) * kBarWidth + 0.5);
+    const double part = static_cast<double>(bytes) / static_cast<double>(whole);
+    const auto cells = static_cast<size_t>(std::lround(part * kBarWidth));
     bar.append(std::min(cells, kBarWidth - std::min<size_t>(kBarWidth, bar.size())), c);
   };
   add('#', account.fixed_bytes());

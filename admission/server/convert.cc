@@ -49,7 +49,8 @@ std::optional<Refusal> Converter::CheckIds(const v1::AdmitRequest& in) const {
     // Protobuf itself refuses ill-formed UTF-8 in what comes by gRPC; other doors come here too.
     if (!IsValidUtf8(*id)) return Invalid(field, "not valid UTF-8");
   }
-  if (in.labels_size() > kMostLabels) return Invalid("labels", absl::StrCat(in.labels_size(), ": at most ", kMostLabels));
+  if (in.labels_size() > kMostLabels)
+    return Invalid("labels", absl::StrCat(in.labels_size(), ": at most ", kMostLabels));
   for (const auto& [key, value] : in.labels()) {
     if (key.size() > most_id_bytes_ || value.size() > most_id_bytes_) {
       return Invalid("labels", absl::StrCat("a key or value is over the limit of ", most_id_bytes_, " bytes"));

@@ -116,8 +116,8 @@ void OperatorServiceImpl::RevokeAll(absl::Duration grace) {
   } while (next != 0);
 }
 
-grpc::ServerUnaryReactor* OperatorServiceImpl::Drain(grpc::CallbackServerContext* context, const v1::DrainRequest* request,
-                                                     v1::DrainResponse* response) {
+grpc::ServerUnaryReactor* OperatorServiceImpl::Drain(grpc::CallbackServerContext* context,
+                                                     const v1::DrainRequest* request, v1::DrainResponse* response) {
   if (FromProto(request->grace()) < absl::ZeroDuration()) {
     return Finished(context, converter_.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, "grace", "negative"}));
   }

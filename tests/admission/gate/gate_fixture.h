@@ -221,19 +221,18 @@ auto Refuses(Outcome outcome, Names... names) {
 }
 
 // The lease of `name` is gone, and that is all there was of ends.
-inline auto Ends(Outcome outcome, std::string name) {
+inline auto Ends(Outcome outcome, const std::string& name) {
   return testing::ResultOf(
       std::string(OutcomeName(outcome)),
-      [outcome](const Said& said) { return NamesOf(said, Decision::Kind::kEnd, outcome); },
-      testing::ElementsAre(std::move(name)));
+      [outcome](const Said& said) { return NamesOf(said, Decision::Kind::kEnd, outcome); }, testing::ElementsAre(name));
 }
 
 // The holder `name` is told to stop.
-inline auto Stops(Outcome outcome, std::string name) {
+inline auto Stops(Outcome outcome, const std::string& name) {
   return testing::ResultOf(
       std::string(OutcomeName(outcome)),
       [outcome](const Said& said) { return NamesOf(said, Decision::Kind::kStop, outcome); },
-      testing::ElementsAre(std::move(name)));
+      testing::ElementsAre(name));
 }
 
 MATCHER(SaysNothing, "says nothing") {
