@@ -18,12 +18,12 @@ class Forecast {
   explicit Forecast(int islands) : rates_(static_cast<size_t>(islands)) {}
 
   void Released(int island, int64_t bytes, Instant now);
-  // Time until `bytes` more have come back at the rate of the last 10 to 20 seconds, at least 1 ms and at most an hour;
+  // Time until `bytes` more have come back at the rate of the last 10 to 30 seconds, at least 1 ms and at most an hour;
   // nullopt while nothing has come back in that time.
   std::optional<absl::Duration> TimeToFree(int island, int64_t bytes, Instant now) const;
 
  private:
-  // Two windows that take turns: cheap, and no more than 20 s behind.
+  // Two windows that take turns: cheap, and never more than 30 s behind.
   struct Rate {
     Instant window_start{-1};
     Instant first;  // of the counted releases

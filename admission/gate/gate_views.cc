@@ -13,7 +13,9 @@ QueuePosition Gate::Position(LeaseRef ref, Instant now) const {
   const int island = IslandOf(*lease);
   const WaitQueue::Order& order = queue_.order(island);
   QueuePosition place;
-  if (&*order.rbegin() == lease) {  // the common case: just arrived
+  // The common case: just arrived. A tenant's waiters are counted over all islands, so with several they must be looked
+  // at.
+  if (fleet_.islands() == 1 && &*order.rbegin() == lease) {
     place.ahead_total = static_cast<int32_t>(order.size() - 1);
     place.position = tenants_.tenant(lease->tenant).waiting;
     place.estimated_wait = forecast_.TimeToFree(island, queue_.bytes(island), now);

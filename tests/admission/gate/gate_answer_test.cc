@@ -126,6 +126,22 @@ TEST(GateAnswerTest, PositionsAreCountedWithinTheTenant) {
   EXPECT_EQ(gate.gate().Position(gate.ref("holder"), At(0)).position, 0);
 }
 
+TEST(GateAnswerTest, APositionCountsOnlyWaitersForTheSameDevices) {
+  GateConfig config = Devices({10, 10});
+  config.models = {{"m", {{.name = "a", .devices = {0}}}}, {"n", {{.name = "b", .devices = {1}}}}};
+  TestGate gate(config);
+  const auto of_n = [](Request request) {
+    request.model = ModelId{1};
+    return request;
+  };
+  gate.Admit(Ask("holder0", GiB(10)), 0);
+  gate.Admit(of_n(Ask("holder1", GiB(10))), 0);
+  gate.Admit(Ask("waiter0", GiB(6)), 0);
+  gate.Admit(of_n(Ask("waiter1", GiB(6))), 0);
+  EXPECT_EQ(gate.gate().Position(gate.ref("waiter1"), At(0)).position, 1);
+  EXPECT_EQ(gate.gate().Position(gate.ref("waiter1"), At(0)).ahead_total, 0);
+}
+
 TEST(GateAnswerTest, AnEstimateChangesNothing) {
   GateConfig config = Devices({10, 10});
   config.models = {{"m", {{.name = "one", .devices = {0}}, {.name = "two", .devices = {0, 1}}}}};
