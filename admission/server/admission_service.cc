@@ -26,7 +26,6 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
       : converter_(converter),
         request_(request),
         response_(response),
-        now_(controller.Now()),
         session_(std::make_shared<Session>(controller, this, Session::Shape::kUnary)) {}
 
   // The reactor of the call: of `call` where it has to wait.
@@ -41,9 +40,7 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
     }
     if (!answer) return call.release();
     call->session_->StreamClosed(false);
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(*answer);
-    return reactor;
+    return Finished(context, *answer);
   }
 
   void Write(const SessionMessage&) override {}  // a unary call hears only its answer
@@ -68,7 +65,7 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
   grpc::Status StatusOf(const SessionFinish& finish) {
     switch (finish.kind) {
       case SessionFinish::Kind::kOk:
-        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, now_, response_->mutable_lease());
+        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, response_->mutable_lease());
         ToProto(finish.decision.waited, response_->mutable_queued_for());
         return grpc::Status::OK;
       case SessionFinish::Kind::kRefused:
@@ -84,18 +81,11 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
   const Converter& converter_;
   const v1::AdmitRequest& request_;
   v1::AdmitResponse* const response_;
-  const Instant now_;
   const std::shared_ptr<Session> session_;
   Mutex mutex_;                                 // taken under the Session's lock
   bool waits_ ABSL_GUARDED_BY(mutex_) = false;  // the call's reactor is this
   std::optional<grpc::Status> answer_ ABSL_GUARDED_BY(mutex_);
 };
-
-grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
-}
 
 // Renews batch after batch, one answer each.
 class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v1::RenewLeasesResponse> {

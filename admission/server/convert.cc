@@ -182,8 +182,7 @@ void Converter::AddCharges(const ServedModel::Instance& instance, const RankCost
   }
 }
 
-void Converter::ToLease(const Decision& decision, std::string_view tenant, bool stream, Instant now,
-                        v1::Lease* out) const {
+void Converter::ToLease(const Decision& decision, std::string_view tenant, bool stream, v1::Lease* out) const {
   const ServedModel& model = models_.model(decision.model);
   const ServedModel::Instance& instance = models_.instance(decision.instance);
   const absl::Time wall = absl::Now();
@@ -196,7 +195,6 @@ void Converter::ToLease(const Decision& decision, std::string_view tenant, bool 
   out->set_assurance("worst_case");
   ToProto(wall, out->mutable_grant_time());
   if (stream) return;
-  (void)now;
   ToProto(wall + confirm_within_, out->mutable_expire_time());
   ToProto(std::min(confirm_within_, ttl_) / 3, out->mutable_renew_interval());
 }

@@ -1,8 +1,8 @@
 // Between the API and the core: every value that a caller sends is validated here, every answer is worded here.
 //
 //   Request request;
-//   if (std::optional<Refusal> refusal = converter.ToRequest(proto, call, &request)) return
-//   converter.ToStatus(*refusal);
+//   std::optional<Refusal> refusal = converter.ToRequest(proto, caller, &request, nullptr);
+//   if (refusal) return Finished(context, converter.ToStatus(*refusal));
 //
 // Used by all services. Thread rule: immutable, any thread. Lifetime rule: the ModelTable outlives it; a Request's
 // views are of the message.
@@ -19,6 +19,8 @@
 #include "admission/server/model_table.h"
 #include "admission/server/refusal.h"
 #include "admission/types.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
 #include "grpcpp/support/status.h"
 #include "vramgate/v1/admission.pb.h"
 
@@ -51,7 +53,7 @@ class Converter {
   grpc::Status ToStatus(const Decision& decision) const;
 
   // Of a grant.
-  void ToLease(const Decision& decision, std::string_view tenant, bool stream, Instant now, v1::Lease* out) const;
+  void ToLease(const Decision& decision, std::string_view tenant, bool stream, v1::Lease* out) const;
   // Of a listed or renewed lease.
   void ToLease(const LeaseView& view, Instant now, v1::Lease* out) const;
   // What `request` would be charged, holding nothing (validate_only).
@@ -89,6 +91,9 @@ struct ErrorDetails {
   std::optional<absl::Duration> retry_after;  // RetryInfo
 };
 grpc::Status MakeStatus(grpc::StatusCode code, const std::string& message, const ErrorDetails& details);
+
+// Ends a unary call here and now: what its method returns.
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status);
 
 // The canonical code of an outcome that is an error.
 grpc::StatusCode CodeOf(Outcome outcome);

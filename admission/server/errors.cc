@@ -40,6 +40,12 @@ grpc::Status MakeStatus(grpc::StatusCode code, const std::string& message, const
   return {code, message, status.SerializeAsString()};
 }
 
+grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(status);
+  return reactor;
+}
+
 grpc::StatusCode CodeOf(Outcome outcome) {
   switch (outcome) {
     case Outcome::kRejectedQueueFull:

@@ -14,12 +14,6 @@ namespace {
 constexpr int32_t kDefaultPage = 100;
 constexpr int32_t kMostPage = 1000;
 
-grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(status);
-  return reactor;
-}
-
 LeaseState Wanted(v1::Lease::State state) {
   switch (state) {
     case v1::Lease::WAITING:

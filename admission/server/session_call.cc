@@ -82,7 +82,7 @@ void SessionCall::Write(const SessionMessage& message) {
       Converter::ToQueued(message.position, response_.mutable_queued());
       break;
     case SessionMessage::Kind::kGranted:
-      converter_.ToLease(message.decision, tenant_, /*stream=*/true, controller_.Now(), response_.mutable_granted());
+      converter_.ToLease(message.decision, tenant_, /*stream=*/true, response_.mutable_granted());
       break;
     case SessionMessage::Kind::kRevoke:
       response_.mutable_revoke()->set_reason(std::string(message.decision.note.view()));

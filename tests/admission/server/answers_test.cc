@@ -75,7 +75,7 @@ TEST(AnswersTest, AGrantSaysWhatItHoldsAndUntilWhen) {
   Decision grant{.lease = {LeaseId{0x1000003e8}, 1}, .instance = InstanceId{1}};
   grant.cost = {.kv_bytes = 10 * kMiB, .activation_bytes = 5};
   v1::Lease unary;
-  parts.converter->ToLease(grant, "team-a", /*stream=*/false, {}, &unary);
+  parts.converter->ToLease(grant, "team-a", /*stream=*/false, &unary);
   EXPECT_EQ(unary.name(), "leases/00000001000003e8");
   EXPECT_EQ(unary.state(), v1::Lease::HELD);
   EXPECT_EQ(unary.instance(), "tp");
@@ -86,7 +86,7 @@ TEST(AnswersTest, AGrantSaysWhatItHoldsAndUntilWhen) {
   EXPECT_EQ(unary.expire_time().seconds() - unary.grant_time().seconds(), 10) << "confirm_within";
   EXPECT_LT(FromProto(unary.renew_interval()), absl::Seconds(10));
   v1::Lease stream;
-  parts.converter->ToLease(grant, "team-a", /*stream=*/true, {}, &stream);
+  parts.converter->ToLease(grant, "team-a", /*stream=*/true, &stream);
   EXPECT_FALSE(stream.has_expire_time());
   EXPECT_FALSE(stream.has_renew_interval());
 }
