@@ -3,22 +3,23 @@
 // answer. Its lease lives as long as the stream, which Envoy ends with the HTTP response (examples/envoy has the modes
 // that make it so).
 //
-//   request_headers    CONTINUE, at once; 400 where a generation request has no body
-//   request_body       the decision: CONTINUE, or an ImmediateResponse (http_answer.h); while it waits, once, a longer
-//   timeout everything else    CONTINUE, at once: other paths, response headers, trailers; response bodies are never
-//   kept the stream's end   after the response headers: the bytes are free at once, since a normal end cannot be told
-//   from another;
-//                      before them: the lease lingers, or the waiter leaves the queue
+//   request_headers  CONTINUE, at once; 400 where a generation request has no body
+//   request_body     the decision: CONTINUE, or an ImmediateResponse (http_answer.h);
+//                    while it waits, once, a longer timeout
+//   everything else  CONTINUE, at once: other paths, response headers, trailers;
+//                    response bodies are never kept
+//   the stream's end after the response headers: the bytes are free at once, since a
+//                    normal end cannot be told from another;
+//                    before them: the lease lingers, or the waiter leaves the queue
 //
 // Nothing that an HTTP client sends is taken for an identity: its x-request-id is no idempotency key.
 //
 // Thread rule: gRPC's. Lifetime rule: what is passed in outlives the gRPC server.
 #pragma once
 
-#include "absl/time/time.h"
 #include "admission/gate/controller.h"
 #include "admission/server/convert.h"
-#include "admission/server/http_answer.h"
+#include "admission/server/ext_proc_call.h"
 #include "admission/server/stream_limit.h"
 #include "envoy/service/ext_proc/v3/external_processor.grpc.pb.h"
 #include "vramgate/v1/config.pb.h"
@@ -37,19 +38,8 @@ class ExtProcServiceImpl final : public envoy::service::ext_proc::v3::ExternalPr
                           envoy::service::ext_proc::v3::ProcessingResponse>*
   Process(grpc::CallbackServerContext* context) override;
 
-  // What its streams share.
-  struct Context {
-    Controller& controller;
-    const Converter& converter;
-    StreamLimit& streams;
-    const Caller caller;
-    const HttpAnswers answers;
-    const absl::Duration
-        hold_timeout;  // what the gateway is asked to wait for a queued request: an answer comes before
-  };
-
  private:
-  const Context context_;
+  const ProcessContext context_;
 };
 
 }  // namespace vramgate

@@ -1,0 +1,254 @@
+#include "admission/server/ext_proc_call.h"
+
+#include <utility>
+
+#include "admission/server/admission_service.h"
+#include "admission/server/chat_body.h"
+#include "admission/server/durations.h"
+#include "admission/server/ext_proc_messages.h"
+
+namespace vramgate {
+namespace {
+
+// Answers not yet taken by the gateway: beyond it nothing more is read.
+constexpr size_t kMostOwed = 32;
+
+Refusal NoBody() {
+  return {Outcome::kRejectedInvalidRequest, "body", "missing: a generation request has a JSON body"};
+}
+Refusal NoHeaders() {
+  return {Outcome::kRejectedInvalidRequest, "request_headers",
+          "missing: whether the request generates cannot be told; set the gateway's request_header_mode to SEND"};
+}
+
+}  // namespace
+
+ProcessCall::ProcessCall(const ProcessContext& context, const grpc::CallbackServerContext& call)
+    : context_(context),
+      call_(call),
+      ticket_(context.streams),
+      session_(std::make_shared<Session>(context.controller, this, Session::Shape::kProxy)) {
+  if (ticket_.taken()) {
+    StartRead(&request_);
+  } else {
+    session_->Refuse(TooManyStreams());
+  }
+}
+
+void ProcessCall::OnDone() {
+  session_->StreamClosed(call_.IsCancelled());
+  delete this;
+}
+
+bool ProcessCall::SetPhase(Phase from, Phase to) {
+  MutexLock lock(mutex_);
+  if (phase_ != from) return false;
+  phase_ = to;
+  return true;
+}
+
+void ProcessCall::OnReadDone(bool ok) {
+  if (!ok) return StreamEnded();
+  OnMessage();
+  request_.Clear();  // a body is not kept while its request waits or runs
+  MutexLock lock(mutex_);
+  read_held_ = out_.size() + after_decision_.size() >= kMostOwed;
+  if (!read_held_) StartRead(&request_);
+}
+
+void ProcessCall::OnMessage() {
+  switch (request_.request_case()) {
+    case ProcessingRequest::kRequestHeaders:
+      return OnRequestHeaders(request_.request_headers());
+    case ProcessingRequest::kRequestBody:
+      return OnRequestBody(request_.request_body());
+    case ProcessingRequest::kRequestTrailers:
+      return OnRequestTrailers();
+    case ProcessingRequest::kResponseHeaders:
+      return OnResponseHeaders();
+    case ProcessingRequest::kResponseBody:
+    case ProcessingRequest::kResponseTrailers:
+      return Reply(request_.request_case());
+    case ProcessingRequest::REQUEST_NOT_SET:
+      return Refuse({Outcome::kRejectedInvalidRequest, "request", "an empty or unknown message"});
+  }
+}
+
+void ProcessCall::OnRequestHeaders(const HttpHeaders& headers) {
+  const bool generation = IsGeneration(HeaderOf(headers, ":method"), HeaderOf(headers, ":path"));
+  const bool bodyless = generation && headers.end_of_stream();
+  {
+    MutexLock lock(mutex_);
+    if (end_) return;  // refused before it came
+    if (phase_ == Phase::kHeaders) {
+      speaks_grpc_ = HeaderOf(headers, "content-type").substr(0, 16) == "application/grpc";
+      phase_ = bodyless ? Phase::kDecide : (generation ? Phase::kBody : Phase::kPassed);
+      if (!bodyless) {
+        ReplyLocked(ProcessingRequest::kRequestHeaders, /*of_session=*/false);
+        SetModes(generation, out_.back().message.mutable_mode_override());
+        return Pump();
+      }
+    }
+  }
+  if (bodyless) return Refuse(NoBody());
+  Refuse({Outcome::kRejectedInvalidRequest, "request_headers", "sent twice: one request per stream"});
+}
+
+void ProcessCall::OnRequestTrailers() {
+  if (SetPhase(Phase::kHeaders, Phase::kDecide)) return Refuse(NoHeaders());
+  if (SetPhase(Phase::kBody, Phase::kDecide)) return Refuse(NoBody());
+  Reply(ProcessingRequest::kRequestTrailers);
+}
+
+void ProcessCall::OnRequestBody(const HttpBody& body) {
+  if (SetPhase(Phase::kHeaders, Phase::kDecide)) return Refuse(NoHeaders());
+  if (!SetPhase(Phase::kBody, Phase::kDecide)) return Reply(ProcessingRequest::kRequestBody);
+  ChatBody chat;
+  if (std::optional<Refusal> refusal = ReadChatBody(body.body(), &chat)) {
+    if (!body.end_of_stream()) {
+      refusal->message += "; the gateway sent the body in parts: set its request_body_mode to BUFFERED";
+    }
+    return Refuse(*std::move(refusal));
+  }
+  v1::AdmitRequest admit;
+  admit.set_model(std::move(chat.model));
+  admit.mutable_demand()->set_prompt_bytes(chat.prompt_bytes);
+  admit.mutable_demand()->set_sequences(chat.sequences);
+  if (chat.max_output_tokens) admit.mutable_demand()->set_max_output_tokens(*chat.max_output_tokens);
+  Request request;
+  if (std::optional<Refusal> refusal = context_.converter.ToRequest(admit, context_.caller, &request, nullptr)) {
+    return Refuse(*std::move(refusal));
+  }
+  request.stream = true;
+  session_->Admit(request);
+}
+
+// The HTTP response has begun. A request that still waits has been answered by the gateway itself.
+void ProcessCall::OnResponseHeaders() {
+  bool overtaken = false;
+  {
+    MutexLock lock(mutex_);
+    if (end_) return;
+    responded_ = true;
+    overtaken = phase_ == Phase::kDecide;
+    phase_ = Phase::kPassed;
+    after_decision_.clear();
+    ReplyLocked(ProcessingRequest::kResponseHeaders, /*of_session=*/false);
+    Pump();
+  }
+  if (overtaken) session_->End(Gate::EndKind::kCompleted);
+}
+
+void ProcessCall::Refuse(Refusal refusal) {
+  context_.controller.CountRefusal(refusal.outcome, "", "");
+  session_->Refuse(std::move(refusal));
+}
+
+// EOF and cancellation alike: Envoy ends a finished request's stream in either way. A stream that we broke off says
+// nothing of its request.
+void ProcessCall::StreamEnded() {
+  bool finished = false;
+  {
+    MutexLock lock(mutex_);
+    finished = responded_ && !end_;
+  }
+  session_->End(finished ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone);
+}
+
+void ProcessCall::Reply(ProcessingRequest::RequestCase to) {
+  const bool of_request = to == ProcessingRequest::kRequestBody || to == ProcessingRequest::kRequestTrailers;
+  MutexLock lock(mutex_);
+  if (end_) return;
+  if (of_request && phase_ == Phase::kDecide) {
+    after_decision_.push_back(to);  // earlier, it would be taken for the decision
+    return;
+  }
+  ReplyLocked(to, /*of_session=*/false);
+  Pump();
+}
+
+void ProcessCall::ReplyLocked(ProcessingRequest::RequestCase to, bool of_session) {
+  SetContinue(to, &out_.emplace_back(Outgoing{.of_session = of_session}).message);
+}
+
+void ProcessCall::Write(const SessionMessage& message) {
+  MutexLock lock(mutex_);
+  switch (message.kind) {
+    case SessionMessage::Kind::kQueued: {
+      Outgoing& hold = out_.emplace_back(Outgoing{.of_session = true});
+      ToProto(context_.hold_timeout, hold.message.mutable_override_message_timeout());
+      break;
+    }
+    case SessionMessage::Kind::kGranted:
+      phase_ = Phase::kPassed;
+      ReplyLocked(ProcessingRequest::kRequestBody, /*of_session=*/true);
+      for (const ProcessingRequest::RequestCase to : after_decision_) ReplyLocked(to, /*of_session=*/false);
+      after_decision_.clear();
+      break;
+    case SessionMessage::Kind::kRevoke:
+      // There is no word for it in the protocol. An error ends the request where the gateway fails closed; where it
+      // fails open the request goes on, and the lease lingers.
+      end_ = context_.converter.ToStatus(message.decision);
+      break;
+  }
+  Pump();
+}
+
+void ProcessCall::Finish(const SessionFinish& finish) {
+  MutexLock lock(mutex_);
+  switch (finish.kind) {
+    case SessionFinish::Kind::kOk:
+    case SessionFinish::Kind::kCancelled:
+      end_ = grpc::Status::OK;
+      break;
+    case SessionFinish::Kind::kRefused:
+      RefuseLocked(finish.decision);
+      break;
+    case SessionFinish::Kind::kBroken:
+      RefuseLocked(finish.refusal);
+      break;
+  }
+  Pump();
+}
+
+// The HTTP client is told while the gateway waits for us; after that only the gateway can be.
+template <typename Why>
+void ProcessCall::RefuseLocked(const Why& why) {
+  if (phase_ == Phase::kHeaders || phase_ == Phase::kDecide) {
+    context_.answers.Write(why, speaks_grpc_, out_.emplace_back().message.mutable_immediate_response());
+    end_ = grpc::Status::OK;
+  } else {
+    end_ = context_.converter.ToStatus(why);
+  }
+  phase_ = Phase::kPassed;
+}
+
+void ProcessCall::OnWriteDone(bool) {
+  bool of_session = false;
+  {
+    MutexLock lock(mutex_);
+    writing_ = false;
+    of_session = out_.front().of_session;
+    out_.pop_front();
+    Pump();
+    if (read_held_ && out_.size() + after_decision_.size() < kMostOwed) {
+      read_held_ = false;
+      StartRead(&request_);
+    }
+  }
+  if (of_session) session_->WriteDone();
+}
+
+void ProcessCall::Pump() {
+  if (writing_ || finished_) return;
+  if (!out_.empty()) {
+    writing_ = true;
+    return StartWrite(&out_.front().message);
+  }
+  if (end_) {
+    finished_ = true;
+    ServerBidiReactor::Finish(*end_);
+  }
+}
+
+}  // namespace vramgate

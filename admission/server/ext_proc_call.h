@@ -1,0 +1,107 @@
+// One HTTP request on its way through a gateway: the stream that ext_proc_service.h describes. The Session decides what
+// becomes of the lease; this translates, and keeps the order of the answers.
+//
+//   return new ProcessCall(context, *call);   // owns itself: gone with the stream
+//
+// Used by the ext_proc service. Thread rule: gRPC's; the Session may call from any thread. Lifetime rule: `context`
+// outlives the gRPC server.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "admission/gate/controller.h"
+#include "admission/mutex.h"
+#include "admission/server/convert.h"
+#include "admission/server/http_answer.h"
+#include "admission/server/refusal.h"
+#include "admission/server/session.h"
+#include "admission/server/stream_limit.h"
+#include "envoy/service/ext_proc/v3/external_processor.pb.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/server_callback.h"
+
+namespace vramgate {
+
+// What the streams of a service share.
+struct ProcessContext {
+  Controller& controller;
+  const Converter& converter;
+  StreamLimit& streams;
+  const Caller caller;
+  const HttpAnswers answers;
+  const absl::Duration hold_timeout;  // what the gateway is asked to wait for a queued request: an answer comes before
+};
+
+class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_proc::v3::ProcessingRequest,
+                                                         envoy::service::ext_proc::v3::ProcessingResponse>,
+                          public SessionStream {
+ public:
+  ProcessCall(const ProcessContext& context, const grpc::CallbackServerContext& call);
+
+  // SessionStream, under the Session's lock.
+  void Write(const SessionMessage& message) override;
+  void Finish(const SessionFinish& finish) override;
+
+  // ServerBidiReactor.
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override { StreamEnded(); }
+  void OnDone() override;
+
+ private:
+  using HttpBody = envoy::service::ext_proc::v3::HttpBody;
+  using HttpHeaders = envoy::service::ext_proc::v3::HttpHeaders;
+  using ProcessingRequest = envoy::service::ext_proc::v3::ProcessingRequest;
+  using ProcessingResponse = envoy::service::ext_proc::v3::ProcessingResponse;
+  enum class Phase : uint8_t {
+    kHeaders,  // nothing has come yet
+    kBody,     // a generation request, whose body is to come
+    kDecide,   // the gate is asked; the gateway waits
+    kPassed,   // on its way, admitted or never in need of it; or answered
+  };
+  struct Outgoing {
+    ProcessingResponse message;
+    bool of_session = false;
+  };
+
+  void OnMessage() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnRequestHeaders(const HttpHeaders& headers) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnRequestBody(const HttpBody& body) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnRequestTrailers() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnResponseHeaders() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Refuse(Refusal refusal) ABSL_LOCKS_EXCLUDED(mutex_);
+  void StreamEnded() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool SetPhase(Phase from, Phase to) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Reply(ProcessingRequest::RequestCase to) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void ReplyLocked(ProcessingRequest::RequestCase to, bool of_session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  template <typename Why>
+  void RefuseLocked(const Why& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Pump() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ProcessContext& context_;
+  const grpc::CallbackServerContext& call_;
+  const StreamLimit::Ticket ticket_;
+  const std::shared_ptr<Session> session_;
+  ProcessingRequest request_;  // of the one read under way
+
+  // Taken under the Session's lock, so the Session is never called with it held.
+  Mutex mutex_;
+  Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
+  bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
+  bool responded_ ABSL_GUARDED_BY(mutex_) = false;  // response headers have been seen
+  bool read_held_ ABSL_GUARDED_BY(mutex_) = false;  // too much is owed to read on
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  std::deque<Outgoing> out_ ABSL_GUARDED_BY(mutex_);  // the first may be under way
+  std::vector<ProcessingRequest::RequestCase> after_decision_
+      ABSL_GUARDED_BY(mutex_);  // replies that must not overtake it
+  std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace vramgate
