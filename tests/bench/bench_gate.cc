@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -29,6 +28,7 @@
 #include "admission/gate/gate.h"
 #include "tests/bench/counting_new.h"
 #include "tests/bench/report.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vramgate {
 namespace {
@@ -257,16 +257,14 @@ int Run(int rounds, const std::string& json) {
   report.Value("allocations_per_decision", allocations);
   report.Value("drain_us_per_waiter", median([] { return MeasureDrain(1000); }));
   report.Value("bytes_per_lease", MeasureBytesPerLease());
-  char dir[] = "/tmp/vramgate-bench-XXXXXX";
-  CHECK(mkdtemp(dir) != nullptr, "mkdtemp");
+  const TemporaryDirectory directory;
   std::vector<double> startup;
   std::vector<double> rss;
   for (int r = 0; r < rounds; ++r) {
-    const Weight weight = MeasureProgram(dir);
+    const Weight weight = MeasureProgram(directory.path().string());
     startup.push_back(weight.startup_ms);
     rss.push_back(weight.idle_rss_mib);
   }
-  std::filesystem::remove_all(dir);
   report.Value("startup_ms", Median(startup));
   report.Value("idle_rss_mib", Median(rss));
   return report.Write(json);

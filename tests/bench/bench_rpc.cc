@@ -14,7 +14,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
@@ -24,6 +23,7 @@
 #include "tests/bench/report.h"
 #include "tests/bench/rpc_load.h"
 #include "tests/bench/rpc_server.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vramgate {
 namespace {
@@ -85,14 +85,13 @@ void MeasureRound(RpcLoad& load, int calls, const std::string& prefix, Ratios& r
 }
 
 int Run(int rounds, int calls, const std::string& json) {
-  char dir[] = "/tmp/vramgate-bench-XXXXXX";
-  CHECK(mkdtemp(dir) != nullptr, "mkdtemp");
+  const TemporaryDirectory directory;
   Report report(rounds);
   Ratios ratios;
   std::vector<double> null_us;
   {
-    const ServerProcess server(dir);
-    RpcLoad load("unix:" + std::string(dir) + "/gate.sock");
+    const ServerProcess server(directory.path().string());
+    RpcLoad load("unix:" + directory.At("gate.sock"));
     load.Measure(calls / 4 + 1);  // warm
     for (const std::string prefix : {"", "loaded_"}) {
       if (!prefix.empty()) load.HoldAndWait(10'000, 1'000);
@@ -103,7 +102,6 @@ int Run(int rounds, int calls, const std::string& json) {
     }
     std::fprintf(stderr, "\n");
   }
-  std::filesystem::remove_all(dir);
   for (const auto& [key, values] : ratios) report.Ratio(key, values);
   report.Value("null_p50_us", Median(null_us));
   return report.Write(json);

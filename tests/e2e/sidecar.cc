@@ -1,46 +1,16 @@
 #include "tests/e2e/sidecar.h"
 
-#include <stdlib.h>
-
 #include <chrono>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "admission/check.h"
 #include "admission/server/audit.h"
+#include "tests/support/sidecar_yaml.h"
 
 namespace vramgate {
 namespace {
-
-constexpr char kYaml[] = R"(
-listeners:
-  grpc: ["unix:DIRECTORY/gate.sock", {address: "127.0.0.1:0", insecure: true}]
-  operator: "unix:DIRECTORY/operator.sock"
-  admin: "127.0.0.1:0"
-devices:
-  - {id: "0", simulated: {total: 11GiB}}
-  - {id: "1", simulated: {total: 11GiB}}
-models:
-  - name: m
-    shape: {parameters: 1000000, layers: 1, heads: 1, hidden: 64}
-    kv_bytes_per_token: 1MiB
-    block_tokens: 1
-    max_model_len: 2000
-    min_tokens_per_s: 10000
-    instances:
-      - {name: a, devices: ["0"], kv_pool: 1000MiB}
-      - {name: b, devices: ["1"], kv_pool: 1000MiB}
-  - name: t
-    shape: {parameters: 1000000, layers: 1, heads: 2, hidden: 64}
-    kv_bytes_per_token: 1MiB
-    block_tokens: 1
-    max_model_len: 2000
-    min_tokens_per_s: 10000
-    instances:
-      - {name: both, devices: ["0", "1"], kv_pool: 1000MiB}
-)";
 
 std::chrono::system_clock::time_point Deadline(absl::Duration within) {
   return absl::ToChronoTime(absl::Now() + within);
@@ -57,18 +27,14 @@ bool Eventually(const std::function<bool()>& holds, absl::Duration within) {
   return true;
 }
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string name = (std::filesystem::temp_directory_path() / "vramgate.XXXXXX").string();
-  CHECK(mkdtemp(name.data()) != nullptr, "no temporary directory");
-  path_ = name;
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::filesystem::remove_all(path_);
-}
-
 std::string SidecarYaml(const std::filesystem::path& directory, std::string_view more) {
-  return absl::StrReplaceAll(kYaml, {{"DIRECTORY", directory.string()}}) + std::string(more);
+  return absl::StrCat(ListenersYaml(directory, R"(, {address: "127.0.0.1:0", insecure: true})"), DevicesYaml(2),
+                      "models:\n", ModelYaml("m", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB}
+      - {name: b, devices: ["1"], kv_pool: 1000MiB}
+    min_tokens_per_s: 10000)"),
+                      ModelYaml("t", 2000, R"(      - {name: both, devices: ["0", "1"], kv_pool: 1000MiB}
+    min_tokens_per_s: 10000)"),
+                      std::string(more));
 }
 
 v1::AdmitRequest Ask(int64_t tokens, std::string_view request_id, std::string_view instance) {
@@ -124,7 +90,7 @@ grpc::Status SessionClient::Finish() {
 
 // --- Sidecar ---
 
-Sidecar::Sidecar(std::string_view more_yaml) : ledger_((directory_.path() / "ledger.csv").string()) {
+Sidecar::Sidecar(std::string_view more_yaml) : ledger_(directory_.At("ledger.csv")) {
   const absl::StatusOr<LoadedConfig> loaded = ParseConfig(
       SidecarYaml(directory_.path(), absl::StrCat("log: {level: warning}\n", std::string(more_yaml))), "test.yaml");
   CHECK(loaded.ok(), loaded.status().ToString().c_str());

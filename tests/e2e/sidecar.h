@@ -15,6 +15,7 @@
 
 #include "admission/server/server.h"
 #include "tests/support/status_details.h"
+#include "tests/support/temporary_directory.h"
 #include "vramgate/v1/admission.grpc.pb.h"
 #include "vramgate/v1/operator.grpc.pb.h"
 
@@ -24,17 +25,6 @@ inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
 // Asks again and again, at most kPatience.
 bool Eventually(const std::function<bool()>& holds, absl::Duration within = kPatience);
-
-// A directory that goes with the test.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  std::filesystem::path path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // The config of a sidecar whose sockets are in `directory`; `more` are further lines.
 std::string SidecarYaml(const std::filesystem::path& directory, std::string_view more = "");

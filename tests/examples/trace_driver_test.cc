@@ -1,8 +1,6 @@
 // The trace driver against a sidecar that answers by rote, over real gRPC on a Unix socket.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -21,6 +19,7 @@
 #include "examples/trace_driver/trace.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "tests/support/temporary_directory.h"
 #include "vramgate/v1/admission.grpc.pb.h"
 
 namespace vramgate {
@@ -117,26 +116,18 @@ class FakeSidecar final : public v1::AdmissionService::Service {
 class TraceDriverTest : public ::testing::Test {
  protected:
   TraceDriverTest() {
-    std::string pattern = ::testing::TempDir() + "/trace_driver.XXXXXX";
-    CHECK(mkdtemp(pattern.data()) != nullptr, "no temporary directory");
-    directory_ = pattern;
     grpc::ServerBuilder builder;
-    const std::string target = "unix:" + directory_ + "/s";
+    const std::string target = "unix:" + directory_.At("s");
     builder.AddListeningPort(target, grpc::InsecureServerCredentials());
     builder.RegisterService(&sidecar_);
     server_ = builder.BuildAndStart();
     CHECK(server_ != nullptr, "the fake sidecar does not listen");
     stub_ = v1::AdmissionService::NewStub(grpc::CreateChannel(target, grpc::InsecureChannelCredentials()));
   }
-  ~TraceDriverTest() override {
-    server_->Shutdown();
-    unlink((directory_ + "/s").c_str());
-    unlink((directory_ + "/trace.csv").c_str());
-    rmdir(directory_.c_str());
-  }
+  ~TraceDriverTest() override { server_->Shutdown(); }
 
   std::string WriteTrace(const std::string& text) const {
-    const std::string path = directory_ + "/trace.csv";
+    const std::string path = directory_.At("trace.csv");
     std::ofstream(path) << text;
     return path;
   }
@@ -150,7 +141,7 @@ class TraceDriverTest : public ::testing::Test {
   static bool Never() { return false; }
   static void Nothing(const Driver&) {}
 
-  std::string directory_;
+  TemporaryDirectory directory_;
   FakeSidecar sidecar_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::AdmissionService::Stub> stub_;
@@ -255,7 +246,7 @@ TEST_F(TraceDriverTest, RefusesABadTraceWithFileAndLine) {
               HasSubstr("trace.csv:3: "));
   EXPECT_THAT(std::string(ReadTrace(WriteTrace("time,tokens\n")).status().message()), HasSubstr("trace.csv:1: "));
   EXPECT_FALSE(ReadTrace(WriteTrace(header)).ok());
-  EXPECT_EQ(ReadTrace(directory_ + "/none.csv").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadTrace(directory_.At("none.csv")).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(PercentileTest, IsTheNearestRank) {

@@ -5,7 +5,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -14,39 +13,23 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "tests/support/child.h"
+#include "tests/support/sidecar_yaml.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vramgate {
 namespace {
 
-constexpr char kYaml[] = R"(listeners:
-  grpc: ["unix:DIRECTORY/gate.sock"]
-  operator: "unix:DIRECTORY/operator.sock"
-  admin: "127.0.0.1:0"
-devices:
-  - {id: "0", simulated: {total: 11GiB}}
-models:
-  - name: m
-    shape: {parameters: 1000000, layers: 1, heads: 1, hidden: 64}
-    kv_bytes_per_token: 1MiB
-    block_tokens: 1
-    max_model_len: 2000
-    instances:
-      - {name: a, devices: ["0"], kv_pool: 1000MiB}
-leases: {abort_linger: 100ms}
-)";
-
 class CommandsTest : public testing::Test {
  protected:
-  CommandsTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "vramgate.XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    directory_ = name;
-    WriteConfig(absl::StrReplaceAll(kYaml, {{"DIRECTORY", name}}));
-  }
-  ~CommandsTest() override { std::filesystem::remove_all(directory_); }
+  CommandsTest() { WriteConfig(Yaml()); }
 
+  std::string Yaml() const {
+    return absl::StrCat(ListenersYaml(directory_.path()), DevicesYaml(1), "models:\n",
+                        ModelYaml("m", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB})"),
+                        "leases: {abort_linger: 100ms}\n");
+  }
   void WriteConfig(const std::string& yaml) { std::ofstream(config()) << yaml; }
-  std::string At(const char* name) const { return (directory_ / name).string(); }
+  std::string At(const char* name) const { return directory_.At(name); }
   std::string config() const { return At("gate.yaml"); }
   std::string gate() const { return "unix:" + At("gate.sock"); }
   std::string operations() const { return "unix:" + At("operator.sock"); }
@@ -104,7 +87,7 @@ class CommandsTest : public testing::Test {
     EXPECT_GT(report["rows"], 0);
   }
 
-  std::filesystem::path directory_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(CommandsTest, AdmitSaysWhatItHoldsAndGivesItBackAfterHold) {
@@ -212,7 +195,7 @@ TEST_F(CommandsTest, SigtermRefusesWaitersAtOnceAndLetsHoldersFinish) {
 
 // Holders that do not finish are cut off when drain.grace is over, and that is no failure.
 TEST_F(CommandsTest, TheGraceOfADrainEnds) {
-  WriteConfig(absl::StrReplaceAll(kYaml, {{"DIRECTORY", directory_.string()}}) + "drain: {grace: 100ms}\n");
+  WriteConfig(Yaml() + "drain: {grace: 100ms}\n");
   const auto serve = Serve();
   Child holder(AdmitCommand(999));
   EXPECT_NE(holder.ReadLine(), "");
@@ -271,8 +254,7 @@ TEST_F(CommandsTest, ServeRefusesAPortInUse) {
   ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
   const std::string taken = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
   WriteConfig(absl::StrReplaceAll(
-      kYaml, {{"DIRECTORY", directory_.string()},
-              {"[\"unix:DIRECTORY/gate.sock\"]", absl::StrCat("[{address: \"", taken, "\", insecure: true}]")}}));
+      Yaml(), {{absl::StrCat("[\"", gate(), "\"]"), absl::StrCat("[{address: \"", taken, "\", insecure: true}]")}}));
   const Ran ran = RunToEnd({VRAMGATE_PROGRAM, "serve", "--config", config(), "--ledger", At("ledger.csv")});
   close(fd);
   EXPECT_EQ(ran.status, 1);
@@ -296,7 +278,7 @@ TEST_F(CommandsTest, ABadConfigIsWrongInput) {
 
 // What does not fit its device is found before anything listens, by check too.
 TEST_F(CommandsTest, APoolThatDoesNotFitIsWrongInput) {
-  WriteConfig(absl::StrReplaceAll(kYaml, {{"DIRECTORY", directory_.string()}, {"1000MiB", "80GiB"}}));
+  WriteConfig(absl::StrReplaceAll(Yaml(), {{"1000MiB", "80GiB"}}));
   for (const char* command : {"serve", "check"}) {
     const Ran ran = RunToEnd({VRAMGATE_PROGRAM, command, "--config", config()});
     EXPECT_EQ(ran.status, 2) << command;
@@ -308,8 +290,7 @@ TEST_F(CommandsTest, APoolThatDoesNotFitIsWrongInput) {
 
 TEST_F(CommandsTest, AModelThatCannotBeReadIsWrongInput) {
   WriteConfig(absl::StrReplaceAll(
-      kYaml, {{"DIRECTORY", directory_.string()},
-              {"shape: {parameters: 1000000, layers: 1, heads: 1, hidden: 64}", "source: none/config.json"}}));
+      Yaml(), {{"shape: {parameters: 1000000, layers: 1, heads: 2, hidden: 64}", "source: none/config.json"}}));
   for (const char* command : {"serve", "check"}) {
     const Ran ran = RunToEnd({VRAMGATE_PROGRAM, command, "--config", config()});
     EXPECT_EQ(ran.status, 2) << command;

@@ -128,7 +128,7 @@ TEST(ExtProcRefusalTest, DrainingIs503) {
 }
 
 TEST(ExtProcRefusalTest, TheConfigMaySetTheStatus) {
-  Gateway gateway(absl::StrCat(kOneModel, "http_status: {UNKNOWN_MODEL: 410}\n"));
+  Gateway gateway(absl::StrCat(OneModel(), "http_status: {UNKNOWN_MODEL: 410}\n"));
   EXPECT_EQ(Refused(gateway, R"({"model": "other", "messages": []})").status().code(), 410);
 }
 
@@ -175,7 +175,7 @@ TEST(ExtProcRefusalTest, GrpcCallersGetAGrpcStatus) {
 }
 
 TEST(ExtProcRefusalTest, AStreamTooManyIs429) {
-  Gateway gateway(absl::StrCat(kOneModel, "limits: {streams: 1}\n"));
+  Gateway gateway(absl::StrCat(OneModel(), "limits: {streams: 1}\n"));
   Stream first(gateway);
   ASSERT_TRUE(first.Chat(kLarge).has_request_body());
   Stream second(gateway);
@@ -187,7 +187,7 @@ TEST(ExtProcRefusalTest, AStreamTooManyIs429) {
 TEST(HttpAnswersTest, RetryHintsAreRoundedUpAndCapped) {
   Gateway gateway;
   const v1::Config config;
-  const absl::StatusOr<LoadedConfig> loaded = ParseConfig(kOneModel, "test.yaml");
+  const absl::StatusOr<LoadedConfig> loaded = ParseConfig(OneModel(), "test.yaml");
   ASSERT_TRUE(loaded.ok());
   const absl::StatusOr<ModelTable> models = ModelTable::Load(*loaded);
   ASSERT_TRUE(models.ok());

@@ -3,10 +3,8 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "admission/check.h"
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
@@ -21,6 +20,8 @@
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/model_table.h"
 #include "admission/units.h"
+#include "tests/support/sidecar_yaml.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vramgate {
 
@@ -29,19 +30,11 @@ using ext_proc::ProcessingRequest;
 using ext_proc::ProcessingResponse;
 
 // One device and one model `m`, whose only instance has room for 1000 tokens.
-inline constexpr char kOneModel[] = R"(
-devices:
-  - {id: "0", simulated: {total: 10GiB}}
-models:
-  - name: m
-    shape: {parameters: 1000000, layers: 1, heads: 1, hidden: 64}
-    kv_bytes_per_token: 1MiB
-    block_tokens: 1
-    max_model_len: 1000
-    instances:
-      - {name: a, devices: ["0"], kv_pool: 1000MiB}
-queue: {max_requests: 2, max_wait: 30s}
-)";
+inline std::string OneModel() {
+  return absl::StrCat(DevicesYaml(1), "models:\n",
+                      ModelYaml("m", 1000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB})"),
+                      "queue: {max_requests: 2, max_wait: 30s}\n");
+}
 
 // Lets a test wait until the gate has said something.
 class Witness final : public Recorder {
@@ -110,7 +103,7 @@ inline constexpr char kLarge[] =
 
 class Gateway {
  public:
-  explicit Gateway(std::string_view yaml = kOneModel) {
+  explicit Gateway(std::string_view yaml = OneModel()) {
     absl::StatusOr<LoadedConfig> loaded = ParseConfig(yaml, "test.yaml");
     CHECK(loaded.ok(), loaded.status().ToString().c_str());
     loaded_ = *std::move(loaded);
@@ -122,10 +115,7 @@ class Gateway {
     streams_ = std::make_unique<StreamLimit>(loaded_.config.limits().streams());
     service_ =
         std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1}, loaded_.config);
-    std::string directory = (std::filesystem::temp_directory_path() / "ext_proc.XXXXXX").string();
-    CHECK(mkdtemp(directory.data()) != nullptr, "no temporary directory");
-    directory_ = directory;
-    const std::string address = "unix:" + directory + "/gate.sock";
+    const std::string address = "unix:" + directory_.At("gate.sock");
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
     builder.RegisterService(service_.get());
@@ -140,8 +130,6 @@ class Gateway {
     for (const Snapshot::AccountView& view : controller_->GetSnapshot().accounts) {
       EXPECT_EQ(view.account.reserved_bytes, 0) << view.account.name;
     }
-    server_.reset();
-    std::filesystem::remove_all(directory_);
   }
 
   Controller& controller() { return *controller_; }
@@ -157,7 +145,7 @@ class Gateway {
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
   std::unique_ptr<ExtProcServiceImpl> service_;
-  std::filesystem::path directory_;
+  TemporaryDirectory directory_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ext_proc::ExternalProcessor::Stub> stub_;
 };

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "admission/server/audit.h"
+#include "tests/support/temporary_directory.h"
 
 namespace vramgate {
 namespace {
@@ -27,17 +28,6 @@ constexpr AccountId kTenant{1};
 
 class LedgerTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "ledger_test_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-    path_ = directory_ + "/ledger.csv";
-  }
-  void TearDown() override {
-    unlink(path_.c_str());
-    rmdir(directory_.c_str());
-  }
-
   std::unique_ptr<Ledger> OpenWithoutThread(size_t queue_rows = 65536) {
     absl::StatusOr<std::unique_ptr<Ledger>> ledger = Ledger::Open(path_, {.queue_rows = queue_rows, .thread = false});
     EXPECT_TRUE(ledger.ok()) << ledger.status();
@@ -58,8 +48,8 @@ class LedgerTest : public ::testing::Test {
   }
   void Write(const std::string& text) { std::ofstream(path_) << text; }
 
-  std::string directory_;
-  std::string path_;
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.At("ledger.csv");
 };
 
 LedgerRow Start(AccountId account) {
@@ -225,8 +215,8 @@ TEST_F(LedgerTest, RefusesWhatIsNoLedger) {
   unlink(path_.c_str());
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   EXPECT_EQ(OpenError().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_FALSE(Ledger::Open(directory_).ok());
-  EXPECT_EQ(Ledger::Open(directory_ + "/nowhere/ledger.csv").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(Ledger::Open(directory_.path().string()).ok());
+  EXPECT_EQ(Ledger::Open(directory_.At("nowhere/ledger.csv")).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(LedgerTest, RefusesAFileThatIsBeingWritten) {
