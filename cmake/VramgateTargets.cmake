@@ -18,6 +18,9 @@ if(VRAMGATE_SANITIZE)
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-restrict>)
   target_link_options(vramgate_options INTERFACE -fsanitize=${VRAMGATE_SANITIZE})
 endif()
+if(VRAMGATE_FUZZ)
+  target_compile_options(vramgate_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # vramgate_library(NAME SRCS a.cc ... DEPS target ...): a static library.
 function(vramgate_library name)
