@@ -23,7 +23,10 @@ options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit
   -print_final_stats=1 -verbosity=1)
 corpus=("${keep:-$scratch}" "tests/fuzz/corpus/$name")
 if [ -n "$keep" ]; then mkdir -p "$keep"; fi
-if [ "$name" = model_config ]; then corpus+=(tests/data/models); fi
+case $name in
+  model_config) corpus+=(tests/data/models) ;;
+  engine_log | metrics_page) corpus+=(tests/data/engines) ;;
+esac
 if [ -e "tests/fuzz/$name.dict" ]; then options+=(-dict="tests/fuzz/$name.dict"); fi
 
 if [ "$name" = canary ]; then
