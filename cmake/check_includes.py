@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-BASE = ["admission/*.h"]  # check, mutex, clock, types, units: directly in admission/
+BASE = ["admission/*.h"]  # check, mutex, clock, types and the like: directly in admission/
 CORE = ["admission/estimator", "admission/gate", "admission/replay"]
 PROTO = ["vramgate", "envoy", "google"]  # generated headers
 

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "admission/decision.h"
 #include "admission/gate/budget.h"
 #include "admission/gate/dispatch.h"
 #include "admission/gate/fleet.h"
@@ -28,6 +29,7 @@
 #include "admission/gate/lease_table.h"
 #include "admission/gate/tenant_table.h"
 #include "admission/gate/wait_queue.h"
+#include "admission/ledger_row.h"
 #include "admission/types.h"
 
 namespace vramgate {

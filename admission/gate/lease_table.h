@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "admission/decision.h"
 #include "admission/gate/budget.h"
 #include "admission/types.h"
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "admission/types.h"
+#include "admission/decision.h"
 
 namespace vramgate {
 

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "admission/decision.h"
 #include "admission/server/address.h"
 #include "admission/server/utf8.h"
-#include "admission/types.h"
 #include "admission/units.h"
 
 namespace vramgate {

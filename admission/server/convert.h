@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "admission/clock.h"
+#include "admission/decision.h"
 #include "admission/gate/controller.h"
 #include "admission/gate/snapshot.h"
 #include "admission/server/model_table.h"

@@ -23,11 +23,11 @@
 #include <vector>
 
 #include "admission/clock.h"
+#include "admission/decision.h"
 #include "admission/gate/gate_config.h"
 #include "admission/mutex.h"
 #include "admission/server/log_line.h"
 #include "admission/server/wake_event.h"
-#include "admission/types.h"
 #include "boost/lockfree/spsc_queue.hpp"
 
 namespace vramgate {

@@ -14,9 +14,9 @@
 #include <optional>
 #include <string_view>
 
+#include "admission/decision.h"
 #include "admission/server/convert.h"
 #include "admission/server/refusal.h"
-#include "admission/types.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "vramgate/v1/config.pb.h"
 

@@ -24,6 +24,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "admission/ledger_row.h"
 #include "admission/mutex.h"
 #include "admission/server/wake_event.h"
 #include "admission/types.h"

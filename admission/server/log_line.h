@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "admission/decision.h"
 #include "admission/gate/gate_config.h"
 #include "admission/types.h"
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "admission/types.h"
+#include "admission/decision.h"
 
 namespace vramgate {
 

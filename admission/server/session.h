@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 
+#include "admission/decision.h"
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/refusal.h"

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "admission/decision.h"
 #include "admission/gate/gate.h"
 #include "admission/types.h"
 

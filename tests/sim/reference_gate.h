@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "admission/decision.h"
 #include "admission/gate/gate_config.h"
 #include "admission/types.h"
 #include "tests/sim/op.h"
