@@ -169,7 +169,7 @@ absl::StatusOr<GgufFile> ReadGgufFile(const std::string& path) {
   whole.complete = true;
   for (int64_t i = 1; i <= count; ++i) {
     const std::string part_path = stem + PartSuffix(i, count);
-    absl::StatusOr<GgufFile> part = i == number ? std::move(given) : ReadPart(part_path);
+    absl::StatusOr<GgufFile> part = ReadPart(part_path);
     if (!part.ok()) return part.status();
     if (const absl::Status s = Merge(*std::move(part), i, count, whole); !s.ok()) return Named(part_path, s);
   }

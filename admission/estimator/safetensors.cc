@@ -79,7 +79,7 @@ absl::StatusOr<Safetensors> ReadShard(ByteReader& in, uint64_t file_bytes, std::
   const uint64_t data = file_bytes - std::min(file_bytes, 8 + *length);
   if (data > end) return Error(name, absl::StrCat(data - end, " bytes more than its tensors have"));
   shard.complete = data == end;
-  if (const absl::Status s = Finish(name, shard); !s.ok()) return s;
+  if (absl::Status s = Finish(name, shard); !s.ok()) return s;
   return shard;
 }
 
@@ -118,7 +118,7 @@ absl::StatusOr<Safetensors> ReadShards(const std::filesystem::path& directory, B
     all.complete = all.complete && shard->complete;
     std::move(shard->tensors.begin(), shard->tensors.end(), std::back_inserter(all.tensors));
   }
-  if (const absl::Status s = Finish(directory.string(), all); !s.ok()) return s;
+  if (absl::Status s = Finish(directory.string(), all); !s.ok()) return s;
   return all;
 }
 
