@@ -182,6 +182,7 @@ void LayersReader::SetAttention(const std::vector<int64_t>& kv_heads) {
   const char* value = unsplit ? "attention.value_length_mla" : "attention.value_length";
   const int64_t key_dim = latent ? f_.Required(key, kMaxDim) : f_.Optional(key, kMaxDim).value_or(derived);
   const int64_t value_dim = f_.Optional(value, kMaxDim).value_or(derived);
+  const int64_t rope_dim = f_.Optional("rope.dimension_count", kMaxDim).value_or(0);
   const std::vector<bool> has_state = StateLayers(kv_heads);
   if (*std::max_element(kv_heads.begin(), kv_heads.end()) == 0) {
     return f_.Fail("attention.head_count_kv", "no layer has any, or it is missing");
@@ -195,6 +196,7 @@ void LayersReader::SetAttention(const std::vector<int64_t>& kv_heads) {
     layer.key_dim = key_dim;
     layer.value_dim = latent ? 0 : value_dim;
     layer.is_latent = latent;
+    if (latent) layer.rope_dim = std::min(rope_dim, key_dim);
   }
   SetWindows();
   SetIndexer();

@@ -25,6 +25,7 @@ struct GgufLayer {
   int64_t key_dim = 0;
   int64_t value_dim = 0;
   bool is_latent = false;     // MLA: one latent of key_dim, from which keys and values are views
+  int64_t rope_dim = 0;       // of a latent: how many of its elements have the position
   int64_t window_tokens = 0;  // 0: all
   bool is_chunked = false;    // the window is a chunk of the context
   int64_t index_dim = 0;      // of the DSA indexer's key; 0: none
