@@ -35,14 +35,19 @@ std::optional<Actual> ByBlocks(const PredictedPool& predicted, const EnginePool&
   return std::nullopt;
 }
 
+// Where "tokens" are the product of both, each of the two follows from the other.
 std::optional<Actual> ByConcurrency(const PredictedPool& predicted, const EnginePool& pool) {
-  if (!pool.max_concurrency || *pool.max_concurrency <= 0 || predicted.bytes_per_longest_request <= 0) {
-    return std::nullopt;
+  double requests = pool.max_concurrency.value_or(0);
+  auto length = static_cast<double>(pool.max_model_len.value_or(0));
+  if (pool.token_meaning == TokenMeaning::kConcurrency && pool.tokens) {
+    const auto tokens = static_cast<double>(*pool.tokens);
+    if (requests <= 0 && length > 0) requests = tokens / length;
+    if (length <= 0 && requests > 0) length = std::round(tokens / requests);
   }
-  if (pool.max_model_len.value_or(0) != predicted.max_model_len) return std::nullopt;
-  return Actual{DriftBasis::kConcurrency,
-                *pool.max_concurrency * static_cast<double>(predicted.bytes_per_longest_request),
-                pool.max_concurrency_tolerance / *pool.max_concurrency};
+  if (requests <= 0 || predicted.bytes_per_longest_request <= 0) return std::nullopt;
+  if (length != static_cast<double>(predicted.max_model_len)) return std::nullopt;
+  return Actual{DriftBasis::kConcurrency, requests * static_cast<double>(predicted.bytes_per_longest_request),
+                pool.max_concurrency ? pool.max_concurrency_tolerance / requests : 0};
 }
 
 // Where layers keep different spans, only "tokens" that stand for whole requests are comparable, and those are

@@ -124,6 +124,23 @@ TEST(ReconcileTest, ConcurrencyCountsOnlyForTheSameLength) {
   EXPECT_EQ(CompareAtAttach(Hybrid(), pool).basis, DriftBasis::kNone);
 }
 
+// From vLLM 0.21 on "tokens" are max_concurrency x max_model_len; before, they mean something else.
+TEST(ReconcileTest, TokensStandForConcurrencyWhereTheVersionSaysSo) {
+  EnginePool pool;
+  pool.tokens = 8000;
+  pool.max_model_len = 1600;
+  EXPECT_EQ(CompareAtAttach(Hybrid(), pool).basis, DriftBasis::kNone);
+  pool.token_meaning = TokenMeaning::kBlocksPerGroup;
+  EXPECT_EQ(CompareAtAttach(Hybrid(), pool).basis, DriftBasis::kNone);
+  pool.token_meaning = TokenMeaning::kConcurrency;
+  EXPECT_DOUBLE_EQ(CompareAtAttach(Hybrid(), pool).ratio, 0.5);
+  // A page names tokens and concurrency, and no length.
+  pool.max_model_len.reset();
+  EXPECT_EQ(CompareAtAttach(Hybrid(), pool).basis, DriftBasis::kNone);
+  pool.max_concurrency = 5;
+  EXPECT_DOUBLE_EQ(CompareAtAttach(Hybrid(), pool).ratio, 0.5);
+}
+
 // 0.03 GiB printed to 0.01 is anything from 0.025 to 0.035: no drift of 10 % can be told from it.
 TEST(ReconcileTest, RoundingOfWhatWasPrintedIsNoDrift) {
   PredictedPool predicted = Uniform();
