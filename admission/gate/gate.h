@@ -89,8 +89,8 @@ class Gate {
   // The engine has stopped. Any end of a lease that was asked to stop counts as kRevoked.
   void RevokeAck(LeaseId id, Instant now, Effects& out);
 
-  // A device's reading (capacity.h). A fall revokes nothing: grants stop until leases end. A stale device gets no
-  // grants.
+  // A device's reading (capacity.h), or what an engine says of its pool. A fall revokes nothing: grants stop until
+  // leases end. A stale account gets no grants.
   struct DeviceReading {
     int64_t capacity_bytes = 0;
     int64_t ceiling_bytes = 0;

@@ -101,6 +101,25 @@ TEST(GateOperatorTest, AnotherInstanceIsUsedWhileOneIsStale) {
   EXPECT_EQ(gate.lease("a")->instance, InstanceId{1});
 }
 
+// An engine has less pool than configured, and later more.
+TEST(GateOperatorTest, APoolFallsAndRisesAsADeviceDoes) {
+  GateConfig config = OneDevice(100);
+  config.models[0].instances[0].pool_bytes = 50;
+  TestGate gate(config);
+  constexpr int kPool = 1;
+  gate.Admit(Ask("a", 40), 0);
+  EXPECT_THAT(gate.Reading(kPool, 30, 1), SaysNothing()) << "a fall revokes nothing";
+  EXPECT_THAT(gate.rows(), AllOf(SizeIs(1), Each(AllOf(Field(&LedgerRow::event, LedgerEvent::kCapacity),
+                                                       Field(&LedgerRow::capacity_bytes, 30)))));
+  EXPECT_EQ(gate.reserved("pool/m/a"), 40);
+  EXPECT_THAT(gate.Admit(Ask("b", 10), 1), SaysNothing());
+  EXPECT_THAT(gate.Reading(kPool, 50, 2), Grants("b"));
+  EXPECT_EQ(gate.account("device/0").capacity_bytes, 100);
+  gate.End("a", 3);
+  gate.End("b", 3);
+  EXPECT_THAT(gate, AllGone());
+}
+
 // --- Progress ---
 
 TEST(GateOperatorTest, ProgressBeyondTheReservationIsChargedWhereItFits) {
