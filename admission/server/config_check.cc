@@ -4,12 +4,14 @@
 #include <map>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "admission/decision.h"
 #include "admission/server/address.h"
+#include "admission/server/http_url.h"
 #include "admission/server/utf8.h"
 #include "admission/units.h"
 
@@ -196,6 +198,19 @@ class Checker {
     if (instance.pool() == v1::Instance::DYNAMIC && instance.has_kv_pool()) {
       Fail(path + ".kv_pool",
            "stands beside `pool: dynamic`, which has none: leave it out, or write `pool: preallocated`");
+    }
+    CheckEngine(instance, path);
+  }
+
+  void CheckEngine(const v1::Instance& instance, const std::string& path) {
+    for (const auto& [key, given] :
+         {std::pair(".engine_metrics", instance.has_engine_metrics()), {".engine_log", instance.has_engine_log()}}) {
+      if (!given || instance.pool() != v1::Instance::DYNAMIC) continue;
+      Fail(path + key, "stands beside `pool: dynamic`, which has no pool to compare: write `pool: preallocated`");
+    }
+    if (!instance.has_engine_metrics()) return;
+    if (const absl::StatusOr<HttpUrl> url = ParseHttpUrl(instance.engine_metrics()); !url.ok()) {
+      Fail(path + ".engine_metrics", absl::StrCat(Quoted(instance.engine_metrics()), " ", url.status().message()));
     }
   }
 

@@ -178,6 +178,16 @@ void AddTelemetry(const Snapshot& snapshot, Families& out) {
   out.push_back(age.Build());
 }
 
+void AddDrifts(const std::vector<Metrics::DriftView>& drifts, Families& out) {
+  MetricFamilyBuilder ratio(
+      "vramgate_estimate_drift_ratio",
+      "KV pool that the engine has, of what config and prices say; below 1 it has less. No series: "
+      "the engine is not watched, or has not said.",
+      MetricType::Gauge, {"model", "instance"});
+  for (const Metrics::DriftView& drift : drifts) ratio.At({drift.model, drift.instance}).gauge.value = drift.ratio;
+  out.push_back(ratio.Build());
+}
+
 MetricFamily BuildInfo(const std::map<std::string, std::string>& build) {
   std::vector<std::string> labels;
   std::vector<std::string> values;
@@ -202,6 +212,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   AddLeases(snapshot, families);
   AddAccounts(snapshot, families);
   AddTelemetry(snapshot, families);
+  AddDrifts(options_.drifts ? options_.drifts() : std::vector<DriftView>{}, families);
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
   families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",
                             MetricType::Counter, static_cast<double>(dropped)));

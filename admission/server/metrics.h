@@ -27,9 +27,17 @@ class Metrics final : public prometheus::Collectable {
   static constexpr size_t kMostTenants = 100;
   static constexpr size_t kMostQueueRows = 100;
 
+  // vramgate_estimate_drift_ratio of one instance.
+  struct DriftView {
+    std::string model;
+    std::string instance;
+    double ratio = 1;
+  };
+
   struct Options {
-    std::map<std::string, std::string> build;  // labels of vramgate_build_info
-    std::function<int64_t()> log_dropped;      // log lines that are missing; absent: 0
+    std::map<std::string, std::string> build;        // labels of vramgate_build_info
+    std::function<int64_t()> log_dropped;            // log lines that are missing; absent: 0
+    std::function<std::vector<DriftView>()> drifts;  // of engines that are watched; absent: none
   };
 
   Metrics(const Controller& controller, Options options) : controller_(controller), options_(std::move(options)) {}

@@ -11,6 +11,7 @@
 #include "admission/server/address.h"
 #include "admission/server/admission_service.h"
 #include "admission/server/durations.h"
+#include "admission/server/engines.h"
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/metrics.h"
 #include "admission/server/operator_service.h"
@@ -96,9 +97,11 @@ absl::Status Server::Init(const ServerOptions& options) {
   converter_ = std::make_unique<Converter>(*models_, *controller_, config);
   streams_ = std::make_unique<StreamLimit>(config.limits().streams());
   for (size_t d = 0; d < devices_->size(); ++d) log_->Say(LogLevel::kInfo, devices_->Describe(d));
-  background_ = std::make_unique<Background>(*controller_, *devices_, [this](bool warning, std::string_view line) {
+  const auto say = [this](bool warning, std::string_view line) {
     log_->Say(warning ? LogLevel::kWarning : LogLevel::kInfo, line);
-  });
+  };
+  background_ = std::make_unique<Background>(*controller_, *devices_, say);
+  engines_ = std::make_unique<EngineWatch>(*controller_, EnginesToWatch(loaded_, *models_, controller_->fleet()), say);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   if (absl::Status status = OpenCallerDoors(options); !status.ok()) return status;
@@ -169,9 +172,9 @@ absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
 absl::Status Server::OpenAdmin(const ServerOptions& options) {
   const absl::StatusOr<Address> address = ParseAddress(loaded_.config.listeners().admin());
   if (!address.ok()) return address.status();
-  metrics_ = std::make_unique<Metrics>(
-      *controller_,
-      Metrics::Options{.build = {{"version", options.version}}, .log_dropped = [this] { return log_->dropped(); }});
+  metrics_ = std::make_unique<Metrics>(*controller_, Metrics::Options{.build = {{"version", options.version}},
+                                                                      .log_dropped = [this] { return log_->dropped(); },
+                                                                      .drifts = [this] { return Drifts(*engines_); }});
   AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },
                                   .not_ready = [this] { return NotReady(); },
                                   .config_yaml = [this] { return ConfigToYaml(loaded_.config); },
@@ -217,6 +220,7 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   for (const auto& door : doors_) door->server->Shutdown(deadline);
   doors_.clear();
   admin_.reset();
+  engines_->Stop();
   background_->Stop();
   controller_->Stop();
   if (ledger_ != nullptr) shut_down_ = ledger_->Close();
@@ -232,6 +236,7 @@ Server::~Server() {
       if (door->server != nullptr) door->server->Shutdown(std::chrono::system_clock::now());
     }
     doors_.clear();
+    if (engines_ != nullptr) engines_->Stop();
     if (background_ != nullptr) background_->Stop();
     controller_->Stop();
     if (ledger_ != nullptr) (void)ledger_->Close();

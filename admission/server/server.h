@@ -20,6 +20,7 @@
 #include "admission/server/convert.h"
 #include "admission/server/decision_log.h"
 #include "admission/server/devices.h"
+#include "admission/server/engine_watch.h"
 #include "admission/server/ledger.h"
 #include "admission/server/metrics.h"
 #include "admission/server/model_table.h"
@@ -75,6 +76,7 @@ class Server {
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
   std::unique_ptr<Background> background_;
+  std::unique_ptr<EngineWatch> engines_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<Door>> doors_;

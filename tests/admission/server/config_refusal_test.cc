@@ -116,6 +116,13 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{But("[\"0\"]", "[]"), "0 entries"},
         Refusal{But(", kv_pool: 40GiB", ""), "a preallocated pool needs its size"},
         Refusal{But("kv_pool", "pool: dynamic, kv_pool"), "stands beside `pool: dynamic`"},
+        Refusal{But("kv_pool: 40GiB", "pool: dynamic, engine_metrics: \"http://a/metrics\""),
+                "engine_metrics: stands beside `pool: dynamic`"},
+        Refusal{But("kv_pool: 40GiB", "pool: dynamic, engine_log: vllm.log"),
+                "engine_log: stands beside `pool: dynamic`"},
+        Refusal{But("kv_pool", "engine_metrics: \"https://a/metrics\", kv_pool"),
+                "\"https://a/metrics\" is no http://HOST[:PORT]/PATH"},
+        Refusal{But("kv_pool", "engine_poll_interval: 1ms, kv_pool"), "engine_poll_interval"},
         Refusal{But("      - {name: a", "      - {name: a, devices: [\"0\"], pool: dynamic}\n      - {name: a"),
                 "\"a\" is also"}));
 

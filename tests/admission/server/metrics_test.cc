@@ -26,13 +26,23 @@ class MetricsTest : public ::testing::Test {
     return controller_->Admit(request, std::make_shared<NobodyHears>());
   }
   Exposition Scrape() const {
-    return Exposition(MetricsText(
-        Metrics(*controller_, {.build = {{"version", "1.2.3"}, {"commit", "abc"}}, .log_dropped = [] { return 7; }})));
+    return Exposition(MetricsText(Metrics(*controller_, {.build = {{"version", "1.2.3"}, {"commit", "abc"}},
+                                                         .log_dropped = [] { return 7; },
+                                                         .drifts = [this] { return drifts_; }})));
   }
 
   FakeClock clock_;
   std::unique_ptr<Controller> controller_;
+  std::vector<Metrics::DriftView> drifts_ = {{"llama", "a", 0.97}};
 };
+
+TEST_F(MetricsTest, ShowsWhatEnginesHaveOfWhatWasPredicted) {
+  Start(SmallGate());
+  drifts_ = {{"llama", "a", 0.97}, {"llama", "b", 1.5}};
+  Exposition page = Scrape();
+  EXPECT_EQ(page["vramgate_estimate_drift_ratio{model=\"llama\",instance=\"a\"}"], 0.97);
+  EXPECT_EQ(page["vramgate_estimate_drift_ratio{model=\"llama\",instance=\"b\"}"], 1.5);
+}
 
 TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
   Start(SmallGate());
@@ -46,6 +56,7 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
       {"vramgate_decision_seconds", "histogram"}, {"vramgate_overuse_total", "counter"},
       {"vramgate_revocations_total", "counter"},  {"vramgate_telemetry_age_seconds", "gauge"},
       {"vramgate_log_dropped_total", "counter"},  {"vramgate_build_info", "gauge"},
+      {"vramgate_estimate_drift_ratio", "gauge"},
   };
   EXPECT_EQ(Scrape().types(), expected);
 }
