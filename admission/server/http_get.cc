@@ -41,7 +41,7 @@ class Get : public std::enable_shared_from_this<Get> {
   void OnResolved(const error_code& error, tcp::resolver::results_type found) {
     if (!done_) return;
     if (error) return Fail(absl::StatusCode::kUnavailable, error.message());
-    stream_.async_connect(std::move(found),
+    stream_.async_connect(found,
                           [self = shared_from_this()](const error_code& connect_error, const tcp::endpoint&) {
                             if (!self->done_) return;
                             if (connect_error)
