@@ -44,13 +44,16 @@ struct Load {
 // Bytes on each device of the instance.
 struct Estimate {
   int64_t weights_bytes = 0;
-  int64_t kv_bytes = 0;          // all requests
+  int64_t kv_bytes = 0;          // all requests, at their peak
   int64_t activation_bytes = 0;  // resident: all requests; batched: the engine's peak
   int64_t overhead_bytes = 0;
   int64_t total_bytes = 0;
   int64_t kv_bytes_per_token = 0;
-  int64_t kv_bytes_per_request = 0;
+  int64_t kv_bytes_per_request = 0;          // at its peak: what is admitted
+  int64_t kv_bytes_per_request_steady = 0;   // once its prompt is read
+  int64_t state_bytes_per_request = 0;       // of the above, what does not grow
   int64_t activation_bytes_per_request = 0;  // resident; batched: 0
+  int64_t activation_resident_bytes = 0;     // all requests, were everything resident; 0: sizes are not known
   Quality quality = Quality::kProfile;
   std::vector<Term> terms;  // weights to overhead, then those of a request; they add up to the total
 };

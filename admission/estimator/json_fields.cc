@@ -11,6 +11,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kMaxList = 65536;  // elements of a list
+
 absl::string_view Absl(std::string_view s) {
   return {s.data(), s.size()};
 }
@@ -71,8 +73,8 @@ absl::StatusOr<json> ParseJsonObject(std::string_view text, std::string_view nam
 }
 
 const json* JsonFields::Find(const char* key) const {
-  const auto it = object_.find(key);
-  return it == object_.end() || it->is_null() ? nullptr : &*it;
+  const auto it = object_->find(key);
+  return it == object_->end() || it->is_null() ? nullptr : &*it;
 }
 
 void JsonFields::Fail(const char* key, std::string_view message) {
@@ -98,12 +100,56 @@ int64_t JsonFields::Required(std::initializer_list<const char*> keys) {
   return value.value_or(0);
 }
 
-double JsonFields::Fraction(const char* key, double fallback) {
+double JsonFields::Number(const char* key, double fallback, double min, double max) {
   const json* value = Find(key);
   if (value == nullptr) return fallback;
-  if (value->is_number() && value->get<double>() >= 0 && value->get<double>() <= 1) return value->get<double>();
-  Fail(key, absl::StrCat(Shown(*value), " must be a number from 0 to 1"));
+  if (value->is_number() && value->get<double>() >= min && value->get<double>() <= max) return value->get<double>();
+  Fail(key, absl::StrCat(Shown(*value), " must be a number from ", min, " to ", max));
   return fallback;
+}
+
+std::vector<int64_t> JsonFields::Counts(const char* key, bool nulls) {
+  std::vector<int64_t> counts;
+  const json* value = Find(key);
+  if (value == nullptr) return counts;
+  if (!value->is_array() || value->size() > kMaxList) {
+    Fail(key, "a list of whole numbers is expected");
+    return counts;
+  }
+  for (const json& element : *value) {
+    const bool whole = element.is_number_unsigned() && element.get<uint64_t>() <= static_cast<uint64_t>(kMaxCount);
+    if (!whole && !(nulls && element.is_null())) {
+      Fail(key, absl::StrCat(Shown(element), " must be a whole number from 0 to ", kMaxCount));
+      return {};
+    }
+    counts.push_back(whole ? element.get<int64_t>() : 0);
+  }
+  return counts;
+}
+
+std::vector<std::string> JsonFields::Strings(const char* key) {
+  std::vector<std::string> strings;
+  const json* value = Find(key);
+  if (value == nullptr) return strings;
+  if (!value->is_array() || value->size() > kMaxList) {
+    Fail(key, "a list of strings is expected");
+    return strings;
+  }
+  for (const json& element : *value) {
+    if (!element.is_string()) {
+      Fail(key, absl::StrCat(Shown(element), " must be a string"));
+      return {};
+    }
+    strings.push_back(element.get<std::string>());
+  }
+  return strings;
+}
+
+const json* JsonFields::Object(const char* key) {
+  const json* value = Find(key);
+  if (value == nullptr || value->is_object()) return value;
+  Fail(key, "an object is expected");
+  return nullptr;
 }
 
 bool JsonFields::Bool(const char* key, bool fallback) {

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 #include "absl/status/status.h"
@@ -36,7 +37,7 @@ class JsonFields {
   static constexpr int64_t kMaxCount = int64_t{1} << 30;
 
   // REQUIRES: `object` is a JSON object.
-  JsonFields(const nlohmann::json& object, std::string_view name) : object_(object), name_(name) {}
+  JsonFields(const nlohmann::json& object, std::string_view name) : object_(&object), name_(name) {}
 
   // Present and not null.
   bool Has(const char* key) const { return Find(key) != nullptr; }
@@ -46,20 +47,32 @@ class JsonFields {
   int64_t Required(std::initializer_list<const char*> keys);
   std::optional<int64_t> Optional(std::initializer_list<const char*> keys, int64_t min = 1);
 
-  // A number from 0 to 1 / true or false / a string; `fallback` where absent or null.
-  double Fraction(const char* key, double fallback);
+  // A number from `min` to `max` / true or false / a string; `fallback` where absent or null.
+  double Number(const char* key, double fallback, double min = 0, double max = 1);
   bool Bool(const char* key, bool fallback);
   std::string String(const char* key, std::string_view fallback);
+
+  // A list of whole numbers from 0 to kMaxCount (`nulls`: null reads as 0) / of strings; empty where absent or null.
+  std::vector<int64_t> Counts(const char* key, bool nulls = false);
+  std::vector<std::string> Strings(const char* key);
+
+  // The object at `key`; null where absent, and an error where it is none.
+  const nlohmann::json* Object(const char* key);
 
   // The value, or null where absent. For what has a shape of its own: lists, nested objects.
   const nlohmann::json* Find(const char* key) const;
 
   // Keeps `message` as the error of `key`, unless there is one already.
   void Fail(const char* key, std::string_view message);
+  // Keeps another reader's error, unless there is one already.
+  void Adopt(const absl::Status& status) {
+    if (status_.ok()) status_ = status;
+  }
   const absl::Status& status() const { return status_; }
+  const std::string& name() const { return name_; }
 
  private:
-  const nlohmann::json& object_;
+  const nlohmann::json* object_;
   std::string name_;
   absl::Status status_;
 };

@@ -1,104 +1,100 @@
 #include "admission/estimator/model_config.h"
 
+#include <algorithm>
 #include <array>
-#include <filesystem>
-#include <fstream>
-#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/json_fields.h"
 #include "admission/estimator/model_families.h"
+#include "admission/estimator/quantization.h"
+#include "admission/estimator/vision_tower.h"
 
 namespace vramgate {
 namespace {
 
 using nlohmann::json;
+using Projector = VisionHabit::Projector;
 
-// Keys of layer kinds that plain attention does not have. A config of a known family that carries one is another model
-// in its clothes, and the family's formula would be wrong for it.
-constexpr std::array<const char*, 18> kForeignKeys = {
-    "kv_lora_rank",
-    "index_topk",
-    "compress_ratios",
-    "attention_chunk_size",
-    "num_kv_shared_layers",
-    "block_configs",
-    "layers_block_type",
-    "attn_layer_period",
-    "hybrid_override_pattern",
-    "full_attention_interval",
-    "linear_attn_config",
-    "linear_num_key_heads",
-    "mamba_d_state",
-    "ssm_state_size",
-    "attn_type_list",
-    "conv_L_cache",
-    "text_config",
-    "vision_config",
+// A model of several parts around a text model.
+struct Wrapper {
+  std::string_view model_type;
+  std::string_view text_type;  // where the inner config does not say
+  VisionHabit vision;
 };
 
-// For a model that is let in by its overrides, and for what a family does not price.
-constexpr char kOverrides[] = "set kv_bytes_per_token and weights_bytes (or parameters) to price it by hand";
+constexpr std::array<Wrapper, 26> kWrappers = {{
+    {"aya_vision", "cohere2", {.projector = Projector::kMlp}},
+    {"gemma3", "gemma3_text", {.projector = Projector::kLinear}},
+    {"gemma3n", "gemma3n_text", {.projector = Projector::kNone}},
+    {"gemma4", "gemma4_text", {.projector = Projector::kLinear, .gated = true}},
+    {"idefics3", "llama", {.projector = Projector::kLinear, .merge = 4}},
+    {"internvl_chat", "qwen2", {.projector = Projector::kMlp, .merge = 2}},
+    {"kimi_k25", "kimi_k2", {.projector = Projector::kMerger, .merge = 2, .split_attention = false}},
+    {"kimi_vl", "deepseek_v3", {.projector = Projector::kMerger, .merge = 2, .split_attention = false}},
+    {"llama4",
+     "llama4_text",
+     {.projector = Projector::kMlp, .default_layers = 34, .default_width = 1408, .default_inner = 5632}},
+    {"llava", "llama", {.projector = Projector::kMlp}},
+    {"llava_next", "llama", {.projector = Projector::kMlp}},
+    {"llava_next_video", "llama", {.projector = Projector::kMlp}},
+    {"llava_onevision", "qwen2", {.projector = Projector::kMlp}},
+    {"minimax_m3_vl", "minimax_m3", {.projector = Projector::kMlp}},
+    {"mistral3", "mistral", {.projector = Projector::kMlp, .merge = 2, .gated = true}},
+    {"mllama", "mllama_text_model", {.projector = Projector::kLinear}},
+    {"paligemma", "gemma", {.projector = Projector::kLinear}},
+    {"pixtral", "mistral", {.projector = Projector::kMlp, .gated = true}},
+    {"qwen2_5_vl", "qwen2", {.projector = Projector::kMerger, .merge = 2, .gated = true}},
+    {"qwen2_vl", "qwen2", {.projector = Projector::kMerger, .merge = 2}},
+    {"qwen3_5", "qwen3_5_text", {.projector = Projector::kMerger, .merge = 2}},
+    {"qwen3_5_moe", "qwen3_5_moe_text", {.projector = Projector::kMerger, .merge = 2}},
+    {"qwen3_vl", "qwen3", {.projector = Projector::kMerger, .merge = 2}},
+    {"qwen3_vl_moe", "qwen3_vl_moe_text", {.projector = Projector::kMerger, .merge = 2}},
+    {"smolvlm", "llama", {.projector = Projector::kLinear, .merge = 4}},
+    {"vipllava", "llama", {.projector = Projector::kMlp}},
+}};
+
+// Inner names of text models that are read like another family.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kTextNames = {{
+    {"qwen2_5_vl_text", "qwen2"},
+    {"qwen2_vl_text", "qwen2"},
+    {"qwen3_vl_text", "qwen3"},
+    {"mistral3_text", "mistral"},
+}};
+
+constexpr std::array<const char*, 4> kTextKeys = {"text_config", "llm_config", "language_config", "thinker_config"};
+
+// Keys that change what a layer keeps. A config of a family that carries one which its reader does not know is another
+// model in its clothes, and the family's formula would be wrong for it.
+struct ForeignKey {
+  const char* key;
+  std::string_view families;  // that know it, each between spaces
+};
+constexpr std::array<ForeignKey, 17> kForeignKeys = {{
+    {"kv_lora_rank",
+     " deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa kimi_k2 kimi_linear longcat_flash "
+     "pangu_ultra_moe "},
+    {"index_topk", " deepseek_v32 glm_moe_dsa deepseek_v4 deepseek_ref deepseek_v3 deepseek_v2 "},
+    {"compress_ratios", " deepseek_v4 deepseek_ref "},
+    {"num_kv_shared_layers", " gemma3n gemma3n_text gemma4 gemma4_text "},
+    {"block_configs", " nemotron-nas "},
+    {"attn_layer_period", " jamba "},
+    {"hybrid_override_pattern", " nemotron_h "},
+    {"hybrid_layer_pattern", " mimo_v2 mimo_v2_flash "},
+    {"full_attention_interval", " qwen3_next qwen3_5_text qwen3_5_moe_text "},
+    {"linear_attn_config", " kimi_linear "},
+    {"linear_num_key_heads", " qwen3_next qwen3_5_text qwen3_5_moe_text "},
+    {"mamba_d_state", " jamba granitemoehybrid bamba falcon_h1 zamba2 "},
+    {"ssm_state_size", " nemotron_h zamba2 "},
+    {"attn_type_list", " minimax minimax_m2 minimax_text_01 "},
+    {"conv_L_cache", " lfm2 lfm2_moe "},
+    {"cross_attention_layers", " mllama_text_model "},
+    {"sparse_attention_config", " minimax_m3 "},
+}};
 
 bool PricedByHand(const ModelOverrides& o) {
   return o.kv_bytes_per_token.has_value() && (o.weights_bytes.has_value() || o.parameters.has_value());
-}
-
-// `layer_types` lists the kind of every layer: full attention is what is priced, a window is bounded, the rest is not
-// known.
-void ReadLayerTypes(JsonFields& f, ModelShape& s) {
-  const json* types = f.Find("layer_types");
-  if (types == nullptr) return;
-  if (!types->is_array() || static_cast<int64_t>(types->size()) != s.layers) {
-    return f.Fail("layer_types",
-                  absl::StrCat("a list with one name for each of the ", s.layers, " layers is expected"));
-  }
-  for (const json& type : *types) {
-    if (type == "sliding_attention") {
-      s.windowed = true;
-    } else if (type != "full_attention") {
-      return f.Fail("layer_types", absl::StrCat("a kind of layer that is not known: ", kOverrides));
-    }
-  }
-}
-
-// True where every group of a compressed-tensors config stores weights in 8 bits.
-bool AllGroupsEightBit(const json& quantization) {
-  const auto groups = quantization.find("config_groups");
-  if (groups == quantization.end() || !groups->is_object() || groups->empty()) return false;
-  for (const json& group : *groups) {
-    const json* weights = group.is_object() && group.contains("weights") ? &group["weights"] : nullptr;
-    if (weights == nullptr || !weights->is_object() || weights->value("num_bits", json()) != 8) return false;
-  }
-  return true;
-}
-
-// 8-bit checkpoints keep the layers' matrices in one byte an element; other formats need the weights by hand.
-void ReadQuantization(JsonFields& f, const ModelOverrides& overrides, ModelShape& s) {
-  constexpr char kKey[] = "quantization_config";
-  const json* quantization = f.Find(kKey);
-  if (quantization == nullptr || overrides.weights_bytes.has_value() || overrides.parameters.has_value()) return;
-  if (!quantization->is_object()) return f.Fail(kKey, "an object is expected");
-  const json method = quantization->value("quant_method", json());
-  if (method == "fp8" || method == "fbgemm_fp8") {
-    s.linear_dtype = DType::kFp8;
-  } else if (method == "compressed-tensors" && AllGroupsEightBit(*quantization)) {
-    s.linear_dtype = DType::kInt8;  // or fp8: the same size
-  } else {
-    f.Fail(kKey, "weights in this format are not counted: set weights_bytes to the size of the checkpoint's files");
-  }
-}
-
-void ReadDType(JsonFields& f, ModelShape& s) {
-  const char* key = f.Has("dtype") ? "dtype" : "torch_dtype";
-  const std::string text = f.String(key, "");
-  if (text.empty() || text == "auto") return;
-  const absl::StatusOr<DType> dtype = ParseDType(text);
-  if (!dtype.ok()) return f.Fail(key, std::string(dtype.status().message()));
-  if (DTypeBytes(*dtype) < 2) return f.Fail(key, "a whole model in 8 bits is not known: set weights_bytes");
-  s.dtype = *dtype;
 }
 
 std::string Family(JsonFields& f) {
@@ -107,45 +103,129 @@ std::string Family(JsonFields& f) {
   return absl::CHexEscape(name);
 }
 
+// What the checkpoint's elements are, where the config says so.
+void ReadDType(JsonFields& f, ModelShape& s) {
+  const char* key = f.Has("dtype") ? "dtype" : "torch_dtype";
+  const std::string text = f.String(key, "");
+  if (text.empty() || text == "auto") return;
+  const absl::StatusOr<DType> dtype = ParseWeightsDType(text);
+  if (!dtype.ok()) return f.Fail(key, std::string(dtype.status().message()));
+  if (DTypeBytes(*dtype) < 2) return f.Fail(key, "a whole model in 8 bits is not known: set weights_bytes");
+  s.dtype = *dtype;
+}
+
 // The sizes that activation needs, where the rest is given by hand. Their absence is no error here.
 ModelShape ReadSizesOnly(JsonFields& f) {
   ModelShape s;
   s.family = Family(f);
-  s.layers = f.Optional({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}).value_or(0);
+  const int64_t layers = f.Optional({"num_hidden_layers", "n_layer", "num_layers", "n_layers"}).value_or(0);
+  for (int64_t i = 0; i < std::min(layers, kMaxLayers); ++i) s.Add({});
   s.hidden = f.Optional({"hidden_size", "n_embd", "d_model"}).value_or(0);
+  s.vocab = f.Optional({"vocab_size"}).value_or(0);
   s.max_positions = f.Optional({"max_position_embeddings", "n_positions"}).value_or(0);
   return s;
 }
 
-void ReadKnownFamily(JsonFields& f, ReadFamily read, const ModelOverrides& overrides, ModelShape& s) {
-  for (const char* key : kForeignKeys) {
-    if (f.Has(key))
-      f.Fail(key, absl::StrCat("plain ", s.family, " models have none, so this is another kind: ", kOverrides));
+void RefuseForeign(JsonFields& f, const std::string& family) {
+  const std::string word = absl::StrCat(" ", family, " ");
+  for (const ForeignKey& foreign : kForeignKeys) {
+    if (f.Has(foreign.key) && foreign.families.find(word) == std::string_view::npos) {
+      f.Fail(foreign.key,
+             absl::StrCat("plain ", family, " models have none, so this is another kind: ", kOverrideHint));
+    }
   }
-  if (f.Bool("is_encoder_decoder", false)) f.Fail("is_encoder_decoder", absl::StrCat("not priced: ", kOverrides));
-  if (!f.status().ok()) return;
-  read(f, s);
-  if (!f.status().ok()) return;
-  ReadLayerTypes(f, s);
-  ReadQuantization(f, overrides, s);
 }
 
-// Everything of a known family. Errors stick to `f`.
+void ReadText(JsonFields& f, const std::string& family, ModelShape& s) {
+  const ReadFamily read = FindFamily(family);
+  if (read == nullptr) {
+    const std::string what = family.empty() ? "missing" : absl::StrCat("\"", family, "\" is not known");
+    return f.Fail("model_type",
+                  absl::StrCat(what, ", and never guessed: ", kOverrideHint, ". Known: ", KnownFamilies()));
+  }
+  RefuseForeign(f, family);
+  if (!f.status().ok()) return;
+  s.family = family;
+  read(f, s);
+}
+
+const Wrapper* FindWrapper(std::string_view model_type) {
+  const auto it =
+      std::find_if(kWrappers.begin(), kWrappers.end(), [&](const Wrapper& w) { return w.model_type == model_type; });
+  return it == kWrappers.end() ? nullptr : &*it;
+}
+
+std::string TextFamily(JsonFields& text, const Wrapper* wrapper) {
+  std::string family = Family(text);
+  if (family.empty() && wrapper != nullptr) family = wrapper->text_type;
+  for (const auto& [name, known] : kTextNames) {
+    if (family == name) family = known;
+  }
+  return family;
+}
+
+// A text model inside: its config, with what stands outside of it.
+void ReadWrapped(JsonFields& f, const json& inner, const Wrapper* wrapper, ModelShape& s) {
+  json merged = inner;
+  // Some configs keep these on the outer level only.
+  for (const char* key : {"tie_word_embeddings", "dtype", "torch_dtype", "vocab_size", "vision_config"}) {
+    if (f.Has(key) && (!merged.contains(key) || merged[key].is_null())) merged[key] = *f.Find(key);
+  }
+  if (merged.contains("text_config") && merged["text_config"].is_object()) merged = json(merged["text_config"]);
+  JsonFields text(merged, f.name() + ": text_config");
+  ReadText(text, TextFamily(text, wrapper), s);
+  if (text.status().ok()) ReadDType(text, s);
+  if (text.status().ok()) ReadQuantization(text, s);
+  f.Adopt(text.status());
+  if (wrapper != nullptr) s.family = wrapper->model_type;
+}
+
+// Older Qwen-VL configs hold the text model's keys on the outer level.
+void ReadFlat(JsonFields& f, const Wrapper& wrapper, ModelShape& s) {
+  ReadText(f, std::string(wrapper.text_type), s);
+}
+
 ModelShape ReadShape(JsonFields& f, const ModelOverrides& overrides) {
   ModelShape s;
-  s.family = Family(f);
-  if (const ReadFamily read = FindFamily(s.family)) {
-    ReadKnownFamily(f, read, overrides, s);
-    ReadDType(f, s);
+  const std::string outer = Family(f);
+  const Wrapper* wrapper = FindWrapper(outer);
+  const json* inner = nullptr;
+  for (const char* key : kTextKeys) {
+    if (inner == nullptr) inner = f.Object(key);
+  }
+  if (inner != nullptr && wrapper == nullptr) {
+    f.Fail("model_type", absl::StrCat("\"", outer, "\" is not a known frame around a text model: ", kOverrideHint));
+  } else if (inner != nullptr) {
+    ReadWrapped(f, *inner, wrapper, s);
+  } else if (wrapper != nullptr && FindFamily(outer) == nullptr) {
+    ReadFlat(f, *wrapper, s);
   } else {
-    const std::string what = s.family.empty() ? "missing" : absl::StrCat("\"", s.family, "\" is not known");
-    f.Fail("model_type", absl::StrCat(what, ", and never guessed: ", kOverrides, ". Known: ", KnownFamilies()));
+    ReadText(f, outer, s);
+    if (f.Has("vision_config") && wrapper == nullptr) {
+      f.Fail("vision_config",
+             absl::StrCat("plain ", outer, " models have none, so this is another kind: ", kOverrideHint));
+    }
+  }
+  if (!f.status().ok()) return s;
+  if (wrapper != nullptr) AddVisionTower(f, wrapper->vision, s);
+  ReadDType(f, s);
+  const bool weights_given = overrides.weights_bytes.has_value() || overrides.parameters.has_value();
+  if (!f.status().ok() || weights_given) return s;
+  if (overrides.quantization) {
+    const absl::Status applied = ApplyQuantization(*overrides.quantization, s);
+    if (!applied.ok()) f.Fail("quantization", std::string(applied.message()));
+  } else {
+    ReadQuantization(f, s);
+    if (!f.Has("quantization_config") && !overrides.quantization_file.empty()) {
+      ReadQuantizationFile(f, overrides.quantization_file, s);
+    }
   }
   return s;
 }
 
 void Apply(const ModelOverrides& o, ModelShape& s) {
   s.kv_bytes_per_token = o.kv_bytes_per_token;
+  s.state_bytes = o.state_bytes;
   s.weights_bytes = o.weights_bytes;
   s.parameters = o.parameters;
   s.activation_bytes = o.activation_bytes;
@@ -160,39 +240,16 @@ absl::StatusOr<ModelShape> ParseModelConfig(std::string_view text, std::string_v
   JsonFields fields(*document, name_for_errors);
   ModelShape shape = ReadShape(fields, overrides);
   if (!fields.status().ok() && PricedByHand(overrides)) {
-    // What the family's formulas would need is not all there, or is of another kind: the overrides stand in for them.
-    JsonFields sizes(*document, name_for_errors);
-    shape = ReadSizesOnly(sizes);
-    if (!sizes.status().ok()) return sizes.status();
-  } else if (!fields.status().ok()) {
-    return fields.status();
+    fields = JsonFields(*document, name_for_errors);
+    shape = ReadSizesOnly(fields);
   }
+  if (!fields.status().ok()) return fields.status();
   Apply(overrides, shape);
   if (const absl::Status s = shape.Validate(); !s.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(absl::string_view(name_for_errors.data(), name_for_errors.size()), ": ", s.message()));
   }
   return shape;
-}
-
-absl::StatusOr<ModelShape> ReadModelConfig(const std::string& path, const ModelOverrides& overrides) {
-  std::error_code error;
-  std::filesystem::path file(path);
-  if (std::filesystem::is_directory(file, error)) file /= "config.json";
-  if (!std::filesystem::exists(file, error)) {
-    return absl::NotFoundError(
-        absl::StrCat(file.string(), ": no such file: give a model's config.json or its directory"));
-  }
-  if (!std::filesystem::is_regular_file(file, error)) {
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a regular file"));
-  }
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(kMaxConfigBytes + 1, '\0');  // one byte more than allowed, to see that there is more
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!stream.is_open() || stream.bad())
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": cannot be read"));
-  text.resize(static_cast<size_t>(stream.gcount()));
-  return ParseModelConfig(text, file.string(), overrides);
 }
 
 }  // namespace vramgate

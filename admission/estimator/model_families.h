@@ -1,26 +1,44 @@
-// How each known `model_type` of Hugging Face configs is laid out: one reader a family, found by the type and by
-// nothing else.
+// The readers of model families: from a config's model_type to the reader that knows its keys and defaults.
 //
-// Used by ParseModelConfig. Pure functions: no thread rule. To add a family: a reader and a line in the table, and a
-// test with a parameter count that someone else has published.
+// Adding a family: a function in the families_*.cc it resembles most, a line in that file's table, a row or a published
+// parameter count in the tests. Nothing is looked up by a model's name.
 //
-//   if (ReadFamily read = FindFamily("llama")) read(fields, shape);   // errors stick to `fields`
+//   if (const ReadFamily read = FindFamily("llama")) read(fields, shape);
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "admission/estimator/json_fields.h"
 #include "admission/estimator/model_shape.h"
 
 namespace vramgate {
 
+// Fills `shape` from the text model's config; errors stick to `fields`.
 using ReadFamily = void (*)(JsonFields& fields, ModelShape& shape);
+
+struct FamilyReader {
+  std::string_view model_type;
+  ReadFamily read;
+};
+
+const std::vector<FamilyReader>& DenseFamilies();
+const std::vector<FamilyReader>& ExpertFamilies();
+const std::vector<FamilyReader>& WindowFamilies();
+const std::vector<FamilyReader>& LatentFamilies();
+const std::vector<FamilyReader>& MambaFamilies();
+const std::vector<FamilyReader>& LinearFamilies();
+const std::vector<FamilyReader>& OtherFamilies();
 
 // The reader of `model_type`; null where it is not known.
 ReadFamily FindFamily(std::string_view model_type);
 
 // "bloom, falcon, ...", for errors.
 std::string KnownFamilies();
+
+// What lets a model in that is not known.
+inline constexpr char kOverrideHint[] =
+    "set kv_bytes_per_token (and state_bytes) and weights_bytes (or parameters) to price it by hand";
 
 }  // namespace vramgate

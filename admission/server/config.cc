@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "admission/server/config_check.h"
+#include "admission/server/engine_defaults.h"
 #include "admission/server/yaml_message.h"
 #include "admission/server/yaml_node.h"
 
@@ -52,6 +53,7 @@ absl::StatusOr<LoadedConfig> ParseConfig(std::string_view yaml, std::string_view
   loaded.lines = SourceMap(loaded.file);
   ErrorList errors;
   FillMessage(*root, loaded.config, loaded.lines, errors);
+  for (v1::Model& model : *loaded.config.mutable_models()) FillEngineDefaults(loaded, model);
   CheckConfig(loaded.config, loaded.lines, errors, loaded.warnings);
   if (!errors.empty()) return errors.ToStatus();
   return loaded;

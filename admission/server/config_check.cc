@@ -139,10 +139,6 @@ class Checker {
                      ? "has both source and shape: keep one"
                      : "needs source (a Hugging Face config.json) or shape (parameters, layers, heads, hidden)");
     }
-    if (model.engine() != kGenericEngine) {
-      Fail(path + ".engine",
-           absl::StrCat(Quoted(model.engine()), " is no engine profile; possible: ", std::string(kGenericEngine)));
-    }
     CheckModelLengths(model, path);
     std::map<std::string, std::string> instance_names;
     std::set<int> device_counts;
@@ -252,7 +248,6 @@ class Checker {
   }
 
   static constexpr size_t kMaxAliasBytes = 256;
-  static constexpr std::string_view kGenericEngine = "generic";
 
   const v1::Config& config_;
   const SourceMap& lines_;

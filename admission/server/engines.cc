@@ -6,24 +6,22 @@
 
 namespace vramgate {
 
-PredictedPool PredictPool(const ServedModel& model, const ServedModel::Instance& instance, int64_t block_tokens) {
-  const auto price = [&](int64_t tokens) {
-    return model.classes[static_cast<size_t>(instance.price_class)].Price(tokens, 0, 1).kv_bytes;
-  };
+PredictedPool PredictPool(const ServedModel& model, const ServedModel::Instance& instance) {
+  const CostTable& table = model.classes[static_cast<size_t>(instance.price_class)];
+  const PoolLayout& layout = table.layout();
+  const int64_t block_tokens = layout.smallest_block();
   PredictedPool predicted{.pool_bytes = instance.pool_bytes.value_or(0),
                           .block_tokens = block_tokens,
                           .max_model_len = model.max_model_len,
-                          .bytes_per_longest_request = price(model.max_model_len)};
-  // Where layers keep windows or states, a request is no number of equal blocks.
-  const int64_t block = price(1);
+                          .bytes_per_longest_request = table.KvBytes(model.max_model_len, Phase::kPeak)};
+  // Where layers keep windows or states, a request is no number of equal blocks, unless the pool is made of ids.
+  const int64_t block = layout.id_bytes() > 0 ? layout.id_bytes() : table.KvBytes(1, Phase::kPeak);
   const int64_t blocks = (model.max_model_len + block_tokens - 1) / block_tokens;
   int64_t product = 0;
   predicted.uniform = block > 0 && block % block_tokens == 0 && !__builtin_mul_overflow(block, blocks, &product) &&
                       product == predicted.bytes_per_longest_request;
-  if (predicted.uniform) {
-    predicted.bytes_per_block = block;
-    predicted.bytes_per_token = block / block_tokens;
-  }
+  if (predicted.uniform) predicted.bytes_per_token = block / block_tokens;
+  if (predicted.uniform || layout.id_bytes() > 0) predicted.bytes_per_block = block;
   return predicted;
 }
 
@@ -40,7 +38,7 @@ std::vector<WatchedEngine> EnginesToWatch(const LoadedConfig& loaded, const Mode
       if (!spec.has_engine_metrics() && !spec.has_engine_log()) continue;
       CHECK(instance.pool_bytes.has_value(), "EnginesToWatch: the config was not checked");
       WatchedEngine engine{.model = model.name, .instance = instance.name, .pool = fleet.instance(instance.id).pool};
-      engine.predicted = PredictPool(model, instance, config.block_tokens());
+      engine.predicted = PredictPool(model, instance);
       if (spec.has_engine_metrics()) {
         const absl::StatusOr<HttpUrl> url = ParseHttpUrl(spec.engine_metrics());
         CHECK(url.ok(), "EnginesToWatch: the config was not checked");

@@ -19,7 +19,7 @@ namespace vramgate {
 std::vector<WatchedEngine> EnginesToWatch(const LoadedConfig& loaded, const ModelTable& models, const Fleet& fleet);
 
 // By prices alone: of one block, of the longest request, and whether the second is blocks of the first.
-PredictedPool PredictPool(const ServedModel& model, const ServedModel::Instance& instance, int64_t block_tokens);
+PredictedPool PredictPool(const ServedModel& model, const ServedModel::Instance& instance);
 
 std::vector<Metrics::DriftView> Drifts(const EngineWatch& watch);
 

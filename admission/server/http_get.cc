@@ -41,13 +41,11 @@ class Get : public std::enable_shared_from_this<Get> {
   void OnResolved(const error_code& error, tcp::resolver::results_type found) {
     if (!done_) return;
     if (error) return Fail(absl::StatusCode::kUnavailable, error.message());
-    stream_.async_connect(found,
-                          [self = shared_from_this()](const error_code& connect_error, const tcp::endpoint&) {
-                            if (!self->done_) return;
-                            if (connect_error)
-                              return self->Fail(absl::StatusCode::kUnavailable, connect_error.message());
-                            self->Ask();
-                          });
+    stream_.async_connect(found, [self = shared_from_this()](const error_code& connect_error, const tcp::endpoint&) {
+      if (!self->done_) return;
+      if (connect_error) return self->Fail(absl::StatusCode::kUnavailable, connect_error.message());
+      self->Ask();
+    });
   }
 
   void Ask() {

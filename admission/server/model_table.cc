@@ -9,64 +9,71 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "admission/estimator/dtype.h"
-#include "admission/estimator/model_config.h"
+#include "admission/estimator/engine_profile.h"
+#include "admission/estimator/model.h"
+#include "admission/estimator/plain_shape.h"
 #include "admission/server/durations.h"
+#include "admission/server/engine_defaults.h"
 #include "admission/units.h"
 
 namespace vramgate {
 namespace {
 
-ModelShape InlineShape(const v1::ModelShape& given) {
-  ModelShape shape;
-  shape.parameters = given.parameters();
-  if (given.has_parameter_bytes()) shape.parameter_bytes = given.parameter_bytes();
-  shape.quantization_factor = given.quantization_factor();
-  shape.layers = given.layers();
-  shape.heads = given.heads();
-  if (given.has_kv_heads()) shape.kv_heads = given.kv_heads();
-  if (given.has_head_dim()) shape.head_dim = given.head_dim();
-  shape.hidden = given.hidden();
-  shape.intermediate = given.intermediate();
-  shape.vocab = given.vocab();
-  return shape;
+PlainShape InlineShape(const v1::Model& model) {
+  const v1::ModelShape& given = model.shape();
+  PlainShape plain;
+  plain.parameters = given.parameters();
+  if (given.has_parameter_bytes()) plain.parameter_bytes = given.parameter_bytes();
+  plain.quantization_factor = given.quantization_factor();
+  plain.layers = given.layers();
+  plain.heads = given.heads();
+  if (given.has_kv_heads()) plain.kv_heads = given.kv_heads();
+  if (given.has_head_dim()) plain.head_dim = given.head_dim();
+  plain.hidden = given.hidden();
+  plain.intermediate = given.intermediate();
+  plain.vocab = given.vocab();
+  if (model.has_kv_bytes_per_token()) plain.kv_bytes_per_token = model.kv_bytes_per_token().value();
+  if (model.has_state_bytes()) plain.state_bytes = model.state_bytes().value();
+  if (model.has_weights_bytes()) plain.weights_bytes = model.weights_bytes().value();
+  if (model.has_activation_bytes()) plain.activation_bytes = model.activation_bytes().value();
+  return plain;
 }
 
 // The shape of `model`, with what the config overrides.
-absl::StatusOr<ModelShape> ShapeOf(const v1::Model& model, const LoadedConfig& loaded) {
-  ModelShape shape;
-  if (model.has_source()) {
-    absl::StatusOr<ModelShape> read = ReadModelConfig(loaded.Resolve(model.source()));
-    const bool overridden = model.has_kv_bytes_per_token() && model.has_weights_bytes();
-    if (!read.ok() && !overridden) return read.status();
-    if (read.ok()) shape = *std::move(read);
-  } else {
-    shape = InlineShape(model.shape());
-  }
-  if (model.has_kv_bytes_per_token()) shape.kv_bytes_per_token = model.kv_bytes_per_token().value();
-  if (model.has_weights_bytes()) shape.weights_bytes = model.weights_bytes().value();
-  if (model.has_activation_bytes()) shape.activation_bytes = model.activation_bytes().value();
-  return shape;
+absl::StatusOr<ModelShape> ReadShape(const v1::Model& model, const LoadedConfig& loaded) {
+  if (!model.has_source()) return ShapeOf(InlineShape(model));
+  ModelOverrides overrides;
+  if (model.has_kv_bytes_per_token()) overrides.kv_bytes_per_token = model.kv_bytes_per_token().value();
+  if (model.has_state_bytes()) overrides.state_bytes = model.state_bytes().value();
+  if (model.has_quantization()) overrides.quantization = model.quantization();
+  if (model.has_weights_bytes()) overrides.weights_bytes = model.weights_bytes().value();
+  if (model.has_activation_bytes()) overrides.activation_bytes = model.activation_bytes().value();
+  return ReadModel(loaded.Resolve(model.source()), overrides);
 }
 
-absl::StatusOr<CostOptions> OptionsOf(const v1::Model& model, const ModelShape& shape) {
+absl::StatusOr<CostOptions> OptionsOf(const v1::Model& model, const ModelShape& shape, const LoadedConfig& loaded) {
   CostOptions options;
-  options.block_tokens = model.block_tokens();
+  absl::StatusOr<EngineProfile> profile = FindEngineProfile(EngineOf(loaded, model));
+  if (!profile.ok()) return absl::InvalidArgumentError(absl::StrCat("engine: ", profile.status().message()));
+  options.profile = *std::move(profile);
+  if (model.has_block_tokens()) options.block_tokens = model.block_tokens();
   options.activation = model.activation() == v1::Model::BATCHED ? ActivationMode::kBatched : ActivationMode::kResident;
   options.weights_dtype = shape.dtype.value_or(DType::kBf16);
   if (model.has_dtype()) {
-    absl::StatusOr<DType> dtype = ParseDType(model.dtype());
+    absl::StatusOr<DType> dtype = ParseWeightsDType(model.dtype());
     if (!dtype.ok()) return absl::InvalidArgumentError(absl::StrCat("dtype: ", dtype.status().message()));
     options.weights_dtype = *dtype;
   }
-  options.kv_dtype = options.weights_dtype;
+  // Engines keep KV at 16 bits beside 8-bit weights, unless told.
+  options.kv_dtype = DTypeBytes(options.weights_dtype) > 1 ? options.weights_dtype : DType::kBf16;
   if (model.has_kv_dtype()) {
     absl::StatusOr<DType> dtype = ParseDType(model.kv_dtype());
     if (!dtype.ok()) return absl::InvalidArgumentError(absl::StrCat("kv_dtype: ", dtype.status().message()));
     options.kv_dtype = *dtype;
   }
-  options.overhead_ratio = model.overhead_ratio();
-  options.max_batched_tokens = model.max_batched_tokens();
-  options.max_sequences = model.max_sequences();
+  if (model.has_overhead_ratio()) options.overhead_ratio = model.overhead_ratio();
+  if (model.has_max_batched_tokens()) options.max_batched_tokens = model.max_batched_tokens();
+  if (model.has_max_sequences()) options.max_sequences = model.max_sequences();
   return options;
 }
 
@@ -75,6 +82,7 @@ absl::Status CompileClasses(const v1::Model& config, const ModelShape& shape, Co
   std::map<int, int> class_of;
   for (const v1::Instance& spec : config.instances()) {
     options.tensor_parallel = spec.devices_size();
+    options.context_tokens = std::min<int64_t>(model.max_model_len, int64_t{1} << 30);
     auto [it, added] = class_of.try_emplace(spec.devices_size(), static_cast<int>(model.classes.size()));
     if (added) {
       absl::StatusOr<CostTable> table = CostTable::Compile(shape, options);
@@ -93,13 +101,9 @@ absl::Status CompileClasses(const v1::Model& config, const ModelShape& shape, Co
 }
 
 absl::Status LoadModel(const v1::Model& config, const LoadedConfig& loaded, ServedModel& model) {
-  if (config.engine() != "generic") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("engine: \"", config.engine(), "\" is not a profile: write generic"));
-  }
-  absl::StatusOr<ModelShape> shape = ShapeOf(config, loaded);
+  absl::StatusOr<ModelShape> shape = ReadShape(config, loaded);
   if (!shape.ok()) return shape.status();
-  absl::StatusOr<CostOptions> options = OptionsOf(config, *shape);
+  absl::StatusOr<CostOptions> options = OptionsOf(config, *shape, loaded);
   if (!options.ok()) return options.status();
   model.name = config.name();
   model.max_model_len = config.has_max_model_len() ? config.max_model_len() : shape->max_positions;
@@ -138,8 +142,9 @@ absl::StatusOr<ModelTable> ModelTable::Load(const LoadedConfig& loaded) {
   for (int m = 0; m < loaded.config.models_size(); ++m) {
     const v1::Model& config = loaded.config.models(m);
     ServedModel model{.id = ModelId{m}};
+    const std::string path = absl::StrFormat("models[%d]", m);
     if (absl::Status status = LoadModel(config, loaded, model); !status.ok()) {
-      errors.push_back(absl::StrCat(loaded.Where(absl::StrFormat("models[%d]", m)), ": ", status.message()));
+      errors.push_back(absl::StrCat(loaded.Where(path), ": ", status.message()));
       continue;
     }
     for (size_t i = 0; i < model.instances.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "admission/check.h"
+#include "admission/estimator/gguf_config.h"
 #include "admission/estimator/gguf_file.h"
 #include "admission/estimator/gguf_layers.h"
 
@@ -51,6 +52,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)file->Bool(key);
   }
   Layers(*file);
+  if (const absl::StatusOr<vramgate::ModelShape> shape = vramgate::ShapeOfGguf(*file, "fuzz.gguf"); shape.ok()) {
+    CHECK(shape->Validate().ok(), "a shape that is let in and cannot be");
+  }
   const absl::StatusOr<vramgate::GgufFile> shorter = vramgate::ParseGguf(bytes.substr(0, size / 2), "fuzz.gguf");
   CHECK(!shorter.ok() || shorter->tensor_bytes == sum, "half of a file that has other tensors");
   return 0;

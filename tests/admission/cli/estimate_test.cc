@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include <nlohmann/json.hpp>
 
 namespace vramgate {
@@ -106,7 +109,7 @@ TEST(EstimateCommandTest, TextSaysUnitsAndFormulas) {
   const Result result = RunVramgate(Plus(kClassical, {"--concurrency", "32"}));
   EXPECT_EQ(result.exit, ExitCode::kDone);
   EXPECT_THAT(result.out, AllOf(HasSubstr("8.79 GiB"), HasSubstr("535.78 GB"), HasSubstr("498.99 GiB"),
-                                HasSubstr("72.00 GB"), HasSubstr("2 x 48 layers x 32 KV heads x 128 head dim"),
+                                HasSubstr("72.00 GB"), HasSubstr("48 layers x 32 KV heads x (128 + 128) x fp16"),
                                 HasSubstr("quality UPPER_BOUND"), HasSubstr("32 requests of 12000 tokens")));
 }
 
@@ -145,7 +148,7 @@ TEST(EstimateCommandTest, NonsenseValues) {
                                                                      {"--concurrency", "0"},
                                                                      {"--concurrency", "many"},
                                                                      {"--tensor-parallel", "3"},
-                                                                     {"--tensor-parallel", "0"},
+                                                                     {"--tp", "0"},
                                                                      {"--block-tokens", "0"},
                                                                      {"--format", "xml"},
                                                                      {"--kv-bytes-per-token", "0"},
@@ -184,13 +187,85 @@ TEST(EstimateCommandTest, MisspeltAndContradictoryFlags) {
 
 TEST(EstimateCommandTest, ModelsThatCannotBePriced) {
   ExpectUsage({"estimate", "--model", "/no/such/model"}, {"/no/such/model", "no such file"});
-  ExpectUsage({"estimate", "--model", Model("llama-3.1-8b-gptq")},
-              {"llama-3.1-8b-gptq.json", "quantization_config", "--weights-bytes"});
   ExpectUsage({"estimate", "--model", Model("llama-3.1-8b"), "--context", "1e18"}, {"total"});
-  const json by_hand =
-      Json({"estimate", "--model", Model("llama-3.1-8b-gptq"), "--weights-bytes", "5.38GiB", "--context", "16"});
+  const auto alien = std::filesystem::path(testing::TempDir()) / "vramgate_alien.json";
+  std::ofstream(alien) << R"({"model_type": "alien", "num_hidden_layers": 2, "hidden_size": 64})";
+  ExpectUsage({"estimate", "--model", alien.string(), "--context", "16"},
+              {"vramgate_alien.json", "model_type", "--kv-bytes-per-token", "--state-bytes", "--weights-bytes"});
+  const json by_hand = Json({"estimate", "--model", alien.string(), "--kv-bytes-per-token", "1KiB", "--state-bytes",
+                             "1MiB", "--weights-bytes", "5.38GiB", "--context", "16"});
   EXPECT_EQ(by_hand["weights_bytes"], 5'776'731'014);
-  EXPECT_EQ(by_hand["kv_bytes"], 131'072 * 16);
+  EXPECT_EQ(by_hand["kv_bytes"], 16 * 1024 + (1 << 20));
+  EXPECT_EQ(by_hand["state_bytes_per_request"], 1 << 20);
+  std::filesystem::remove(alien);
+}
+
+TEST(EstimateCommandTest, EveryPromisedKeyIsThereForTheWorstRankAndForEach) {
+  const json e = Json({"estimate", "--model", Model("llama-3.1-8b"), "--engine", "vllm-0.19", "--gpu", "H100-80GB",
+                       "--gpu-memory-utilization", "0.95", "--tp", "2", "--pp", "2", "--max-model-len", "8192"});
+  ASSERT_EQ(e["ranks"].size(), 4u);
+  std::vector<json> answers = {e};
+  answers.insert(answers.end(), e["ranks"].begin(), e["ranks"].end());
+  for (const json& answer : answers) {
+    for (const char* key :
+         {"quality", "parameters", "weights_bytes", "kv_bytes_per_token", "kv_bytes_per_request_peak",
+          "kv_bytes_per_request_steady", "state_bytes_per_request", "activation_bytes", "activation_resident_bytes",
+          "non_torch_bytes", "cuda_graph_bytes", "context_bytes", "overhead_bytes", "kv_pool_bytes", "kv_pool_blocks",
+          "kv_pool_tokens", "max_concurrency", "total_bytes", "fits"}) {
+      EXPECT_TRUE(answer.contains(key)) << key;
+    }
+    EXPECT_EQ(answer["overhead_bytes"].get<int64_t>(), answer["context_bytes"].get<int64_t>() +
+                                                           answer["non_torch_bytes"].get<int64_t>() +
+                                                           answer["cuda_graph_bytes"].get<int64_t>());
+    EXPECT_EQ(answer["total_bytes"].get<int64_t>(),
+              answer["weights_bytes"].get<int64_t>() + answer["activation_bytes"].get<int64_t>() +
+                  answer["overhead_bytes"].get<int64_t>() + answer["kv_bytes"].get<int64_t>());
+    EXPECT_EQ(answer["fits"], true);
+  }
+  for (const char* key : {"kv_bytes", "kv_bytes_per_request", "activation_bytes_per_request", "terms", "model",
+                          "context_tokens", "concurrency"}) {
+    EXPECT_TRUE(e.contains(key)) << key;
+  }
+}
+
+TEST(EstimateCommandTest, AKnownPoolIsCountedInAndTheCardIsNotNeeded) {
+  const json e = Json({"estimate", "--model", Model("llama-3.1-8b"), "--engine", "vllm-0.19", "--max-model-len", "8192",
+                       "--kv-pool", "58.11GiB", "--context", "8192", "--concurrency", "59"});
+  EXPECT_EQ(e["kv_pool_blocks"], 29'752);
+  EXPECT_EQ(e["kv_pool_tokens"], 476'032);
+  EXPECT_NEAR(e["max_concurrency"].get<double>(), 58.11, 0.005);
+  EXPECT_EQ(e["fits"], false) << "59 requests of 512 blocks are more than 29,752";
+  EXPECT_EQ(e["longest_request_tokens"], 8192);
+}
+
+TEST(EstimateCommandTest, TextShowsTheCardAndWhatWouldMakeItFit) {
+  const Result fits = RunVramgate({"estimate", "--model", Model("llama-3.1-8b"), "--engine", "vllm-0.19", "--gpu",
+                                   "H100-80GB", "--max-model-len", "8192", "--context", "8192"});
+  EXPECT_THAT(fits.out, AllOf(HasSubstr("[WWW"), HasSubstr("79.19 GiB"), HasSubstr("it fits"),
+                              HasSubstr("quality EXACT"), HasSubstr("requests of 8192 tokens at once")));
+  const Result tight = RunVramgate({"estimate", "--model", Model("llama-3.1-8b"), "--engine", "vllm-0.19",
+                                    "--gpu-memory", "24GiB", "--max-model-len", "131072", "--context", "60000"});
+  EXPECT_THAT(tight.out, AllOf(HasSubstr("it does NOT fit"), HasSubstr("--kv-dtype fp8"), HasSubstr("--tp 2"),
+                               HasSubstr("--context ")));
+}
+
+TEST(EstimateCommandTest, SeveralModelsOnOneCardAddUp) {
+  const json e = Json({"estimate", "--model", Model("llama-3.1-8b"), "--model", Model("qwen2.5-7b"), "--context",
+                       "1000", "--activation", "batched", "--gpu-memory", "40GiB"});
+  ASSERT_EQ(e["models"].size(), 2u);
+  EXPECT_EQ(e["total_bytes"].get<int64_t>(),
+            e["models"][0]["total_bytes"].get<int64_t>() + e["models"][1]["total_bytes"].get<int64_t>());
+  EXPECT_EQ(e["fits"], e["total_bytes"].get<int64_t>() <= 40 * (int64_t{1} << 30));
+}
+
+TEST(EstimateCommandTest, CardsAndEnginesThatAreNotKnown) {
+  const std::string model = Model("llama-3.1-8b");
+  ExpectUsage({"estimate", "--model", model, "--gpu", "H200-9000"}, {"--gpu", "H200-9000", "H100-80GB"});
+  ExpectUsage({"estimate", "--model", model, "--gpu", "H100-80GB", "--gpu-memory", "80GiB"}, {"--gpu", "--gpu-memory"});
+  ExpectUsage({"estimate", "--model", model, "--engine", "vllm-0.1"}, {"--engine", "vllm-0.1", "vllm-0.19"});
+  ExpectUsage({"estimate", "--model", model, "--gpu-memory-utilization", "1.5"}, {"--gpu-memory-utilization", "1.5"});
+  ExpectUsage({"estimate", "--model", model, "--quantization", "fp3"}, {"quantization", "fp3"});
+  ExpectUsage({"estimate", "--model", model, "--pp", "33"}, {"33", "32 layers"});
 }
 
 TEST(EstimateCommandTest, HelpIsNoError) {

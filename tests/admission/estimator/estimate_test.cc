@@ -32,7 +32,7 @@ int64_t Sum(const Estimate& e, int64_t concurrency) {
 }
 
 TEST(EstimateTest, ClassicalTotals) {
-  const CostTable table = Compiled(ClassicalShape(4), kClassicalOptions);
+  const CostTable table = Compiled(ClassicalShape(4), ClassicalOptions());
   const Estimate one = Card(table, {.prompt_tokens = 12'000});
   EXPECT_EQ(one.total_bytes, 96'955'776'000);
   EXPECT_EQ(one.quality, Quality::kUpperBound);
@@ -60,20 +60,40 @@ TEST(EstimateTest, TermsOfARealModelAddUpAndSayTheirFormula) {
   EXPECT_EQ(e.quality, Quality::kProfile);
   EXPECT_EQ(e.terms[0].bytes + e.terms[1].bytes, e.weights_bytes);
   EXPECT_THAT(e.terms[0].formula, HasSubstr("8030261248 parameters x 2 B (bf16)"));
-  EXPECT_THAT(e.terms[4].formula,
-              HasSubstr("32 layers x 4 KV heads x 128 head dim x 1024 tokens in blocks of 16 x 2 sequences"));
+  EXPECT_THAT(e.terms[4].formula, HasSubstr("32 layers x 4 KV heads"));
+  EXPECT_THAT(e.terms[4].formula, HasSubstr("x (128 + 128) x bf16) x 1024 tokens in blocks of 16 x 2 sequences"));
 }
 
-TEST(EstimateTest, AWindowPricedAsFullAttentionIsSaidToBeABound) {
-  const ModelShape windowed = ReadShape("mistral-7b-v0.1");
-  EXPECT_EQ(Card(Compiled(windowed, {}), {.prompt_tokens = 1}).quality, Quality::kUpperBound);
-  ModelShape by_hand = windowed;
-  by_hand.kv_bytes_per_token = 1000;
-  EXPECT_EQ(Card(Compiled(by_hand, {}), {.prompt_tokens = 1}).quality, Quality::kProfile);
+TEST(EstimateTest, APatternThatIsNotKnownIsSaidToBeABound) {
+  ModelShape shape = ReadShape("llama-3.1-8b");
+  EXPECT_EQ(Card(Compiled(shape, {}), {.prompt_tokens = 1}).quality, Quality::kProfile);
+  shape.bounded = true;
+  EXPECT_EQ(Card(Compiled(shape, {}), {.prompt_tokens = 1}).quality, Quality::kUpperBound);
+  shape.kv_bytes_per_token = 1000;
+  EXPECT_EQ(Card(Compiled(shape, {}), {.prompt_tokens = 1}).quality, Quality::kProfile);
+}
+
+TEST(EstimateTest, ExactIsSaidOnlyWhereRowsBackFamilyEngineAndTypes) {
+  const ModelShape llama = ReadShape("llama-3.1-8b");
+  const auto quality = [](const ModelShape& shape, CostOptions options) {
+    if (options.profile.name == "generic") options.profile = Engine("vllm-0.19");
+    return Card(Compiled(shape, options), {.prompt_tokens = 1}).quality;
+  };
+  EXPECT_EQ(quality(llama, {}), Quality::kExact);
+  EXPECT_EQ(quality(llama, {.kv_dtype = DType::kFp8}), Quality::kExact);
+  EXPECT_EQ(quality(llama, {.kv_dtype = DType::kInt8}), Quality::kProfile);
+  EXPECT_EQ(quality(llama, {.overhead_ratio = 0.1}), Quality::kProfile) << "not what was measured";
+  EXPECT_EQ(quality(llama, {.pipeline_parallel = 2}), Quality::kProfile);
+  EXPECT_EQ(quality(llama, {.profile = Engine("vllm-0.21")}), Quality::kProfile) << "another engine's rows";
+  EXPECT_EQ(quality(llama, {.activation = ActivationMode::kResident}), Quality::kUpperBound);
+  EXPECT_EQ(quality(ReadShape("olmo-7b"), {}), Quality::kProfile) << "no row of this family";
+  ModelShape by_hand = llama;
+  by_hand.activation_bytes = 1;
+  EXPECT_EQ(quality(by_hand, {}), Quality::kProfile);
 }
 
 TEST(EstimateTest, RefusesImpossibleLoadsAndSumsBeyondInt64) {
-  const CostTable table = Compiled(ClassicalShape(4), kClassicalOptions);
+  const CostTable table = Compiled(ClassicalShape(4), ClassicalOptions());
   const int64_t max = std::numeric_limits<int64_t>::max();
   const auto code = [&](const Load& load) { return EstimateCard(table, load).status().code(); };
   EXPECT_EQ(code({.prompt_tokens = -1}), absl::StatusCode::kInvalidArgument);

@@ -8,7 +8,6 @@
 #include <fstream>
 
 #include "admission/estimator/json_fields.h"
-#include "admission/estimator/model_families.h"
 #include "tests/admission/estimator/test_models.h"
 
 namespace vramgate {
@@ -18,43 +17,6 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-// Parameter counts as published: the models' cards, or the sums over their checkpoints' tensors.
-TEST(ModelConfigTest, CountsParametersExactly) {
-  const std::pair<const char*, int64_t> published[] = {
-      {"bloom-560m", 559'214'592},        {"falcon-7b", 6'921'720'704},
-      {"gemma-7b", 8'537'680'896},        {"gpt2", 124'439'808},
-      {"granite-3.0-8b", 8'170'848'256},  {"llama-2-7b", 6'738'415'616},
-      {"llama-3.1-70b", 70'553'706'496},  {"llama-3.1-8b", 8'030'261'248},
-      {"mistral-7b-v0.1", 7'241'732'096}, {"mixtral-8x7b", 46'702'792'704},
-      {"olmo-2-7b", 7'298'617'344},       {"olmo-7b", 6'888'095'744},
-      {"opt-125m", 125'239'296},          {"phi-2", 2'779'683'840},
-      {"phi-3-mini-4k", 3'821'079'552},   {"phi-4", 14'659'507'200},
-      {"pythia-160m", 162'322'944},       {"qwen1.5-moe-a2.7b", 14'315'784'192},
-      {"qwen2.5-72b", 72'706'203'648},    {"qwen2.5-7b", 7'615'616'512},
-      {"qwen3-0.6b", 596'049'920},        {"qwen3-30b-a3b", 30'532'122'624},
-      {"qwen3-8b", 8'190'735'360},        {"stablelm-2-1.6b", 1'644'515'328},
-      {"starcoder2-3b", 3'030'371'328},   {"starcoderbase-1b", 1'137'207'296},
-      {"yi-34b", 34'388'917'248},
-  };
-  for (const auto& [name, parameters] : published) {
-    SCOPED_TRACE(name);
-    EXPECT_EQ(Compiled(ReadShape(name), {}).parameters(), parameters);
-  }
-}
-
-TEST(ModelConfigTest, EveryFamilyHasAModelInTheTests) {
-  std::string seen;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(VRAMGATE_TEST_DATA) + "/models")) {
-    if (entry.path().extension() != ".json") continue;
-    std::ifstream file(entry.path());
-    seen += " " + json::parse(file).value("model_type", "") + ",";
-  }
-  std::string families = " " + KnownFamilies() + ",";
-  for (size_t at = 0, end; (end = families.find(',', at)) != std::string::npos; at = end + 1) {
-    EXPECT_THAT(seen, HasSubstr(families.substr(at, end - at + 1)));
-  }
-}
 
 // A small llama, to be bent.
 json Llama() {
@@ -76,7 +38,7 @@ ModelShape Parsed(const json& config, const ModelOverrides& overrides = {}) {
 std::string ParseError(std::string_view text) {
   const absl::Status status = ParseModelConfig(text, "config.json").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status << " for " << text.substr(0, 80);
-  EXPECT_LT(status.message().size(), 1000u);
+  EXPECT_LT(status.message().size(), 2000u);
   return std::string(status.message());
 }
 
@@ -90,42 +52,70 @@ json Without(json config, const char* key) {
   return config;
 }
 
+// What the first layer keeps.
+Kept FirstKept(const ModelShape& shape) {
+  if (shape.stack.empty() || shape.kinds[shape.stack[0]].kept.empty()) {
+    ADD_FAILURE() << "the first layer keeps nothing";
+    return {};
+  }
+  return shape.kinds[shape.stack[0]].kept[0];
+}
+
+// A letter for what each layer keeps: f full, w window, c chunk, s state, l latent, - nothing.
+std::string Pattern(const ModelShape& shape) {
+  std::string pattern;
+  for (const uint16_t kind : shape.stack) {
+    const std::vector<Kept>& kept = shape.kinds[kind].kept;
+    pattern += kept.empty() ? '-' : "fwclicresx"[static_cast<int>(kept[0].kind)];
+  }
+  return pattern;
+}
+
 TEST(ModelConfigTest, AbsentHeadsAndDimsFollowTheRules) {
-  EXPECT_EQ(Parsed(Llama()).KvHeads(), 2);
-  EXPECT_EQ(Parsed(Without(Llama(), "num_key_value_heads")).KvHeads(), 4);
-  EXPECT_EQ(Parsed(With(Llama(), "num_key_value_heads", nullptr)).KvHeads(), 4);
-  EXPECT_EQ(Parsed(Llama()).HeadDim(), 16);
-  EXPECT_EQ(Parsed(With(Llama(), "head_dim", 0)).HeadDim(), 16);
-  EXPECT_EQ(Parsed(With(Llama(), "head_dim", nullptr)).HeadDim(), 16);
-  EXPECT_EQ(Parsed(With(Llama(), "head_dim", 128)).HeadDim(), 128);
+  EXPECT_EQ(FirstKept(Parsed(Llama())).heads, 2);
+  EXPECT_EQ(FirstKept(Parsed(Without(Llama(), "num_key_value_heads"))).heads, 4);
+  EXPECT_EQ(FirstKept(Parsed(With(Llama(), "num_key_value_heads", nullptr))).heads, 4);
+  EXPECT_EQ(FirstKept(Parsed(Llama())).key_dim, 16);
+  EXPECT_EQ(FirstKept(Parsed(With(Llama(), "head_dim", 0))).key_dim, 16);
+  EXPECT_EQ(FirstKept(Parsed(With(Llama(), "head_dim", nullptr))).key_dim, 16);
+  EXPECT_EQ(FirstKept(Parsed(With(Llama(), "head_dim", 128))).key_dim, 128);
   EXPECT_EQ(Parsed(With(Without(Llama(), "torch_dtype"), "dtype", "float16")).dtype, DType::kFp16);
   EXPECT_EQ(Parsed(Without(Llama(), "torch_dtype")).dtype, std::nullopt);
 }
 
 TEST(ModelConfigTest, FalconKeepsOneKvHeadWhateverItsConfigCounts) {
-  EXPECT_EQ(ReadShape("falcon-7b").KvHeads(), 1);
+  EXPECT_EQ(FirstKept(ReadShape("falcon-7b")).heads, 1);
   const json new_architecture = {{"model_type", "falcon"},          {"num_hidden_layers", 2}, {"hidden_size", 64},
                                  {"num_attention_heads", 4},        {"num_kv_heads", 2},      {"vocab_size", 100},
                                  {"new_decoder_architecture", true}};
-  EXPECT_EQ(Parsed(new_architecture).KvHeads(), 2);
-  EXPECT_EQ(ReadShape("starcoderbase-1b").KvHeads(), 1);
+  EXPECT_EQ(FirstKept(Parsed(new_architecture)).heads, 2);
+  EXPECT_EQ(FirstKept(ReadShape("starcoderbase-1b")).heads, 1);
 }
 
-TEST(ModelConfigTest, WindowsAreBoundedOnlyWhereTheyBind) {
-  EXPECT_TRUE(ReadShape("mistral-7b-v0.1").windowed);
-  EXPECT_TRUE(ReadShape("phi-3-mini-4k").windowed);
-  EXPECT_FALSE(ReadShape("mixtral-8x7b").windowed);
-  EXPECT_FALSE(ReadShape("qwen2.5-7b").windowed) << "use_sliding_window is false";
-  EXPECT_FALSE(Parsed(With(With(Llama(), "model_type", "mistral"), "sliding_window", 512)).windowed);
-  EXPECT_TRUE(Parsed(With(With(Llama(), "model_type", "mistral"), "sliding_window", 511)).windowed);
-  EXPECT_TRUE(Parsed(With(With(With(Llama(), "model_type", "qwen2"), "sliding_window", 64), "use_sliding_window", true))
-                  .windowed);
-  EXPECT_TRUE(Parsed(With(Llama(), "layer_types", {"full_attention", "sliding_attention"})).windowed);
-  EXPECT_FALSE(Parsed(With(Llama(), "layer_types", {"full_attention", "full_attention"})).windowed);
+TEST(ModelConfigTest, WindowsStandWhereTheFamilyHasThem) {
+  EXPECT_EQ(Pattern(ReadShape("mistral-7b-v0.1")), std::string(32, 'w'));
+  EXPECT_EQ(FirstKept(ReadShape("mistral-7b-v0.1")).span, 4096);
+  EXPECT_EQ(Pattern(ReadShape("phi-3-mini-4k")), std::string(32, 'w'));
+  EXPECT_EQ(Pattern(ReadShape("mixtral-8x7b")), std::string(32, 'f'));
+  EXPECT_EQ(Pattern(ReadShape("qwen2.5-7b")), std::string(28, 'f')) << "use_sliding_window is false";
+  EXPECT_EQ(Pattern(ReadShape("gemma-2-2b")), "wfwfwfwfwfwfwfwfwfwfwfwfwf");
+  EXPECT_EQ(Pattern(ReadShape("gemma-3-4b")), "wwwwwfwwwwwfwwwwwfwwwwwfwwwwwfwwww");
+  EXPECT_EQ(Pattern(ReadShape("llama-4-scout")), "cccfcccfcccfcccfcccfcccfcccfcccfcccfcccfcccfcccf");
+  EXPECT_EQ(Pattern(Parsed(With(With(Llama(), "model_type", "mistral"), "sliding_window", 511))), "ww");
+  EXPECT_EQ(Pattern(Parsed(With(With(Llama(), "model_type", "mistral"), "sliding_window", nullptr))), "ff");
+  EXPECT_EQ(Pattern(Parsed(With(Llama(), "sliding_window", 64))), "ff") << "llama does not use the key";
+  const json qwen = With(With(With(Llama(), "model_type", "qwen2"), "sliding_window", 64), "use_sliding_window", true);
+  EXPECT_EQ(Pattern(Parsed(With(qwen, "max_window_layers", 1))), "fw");
+  EXPECT_EQ(Pattern(Parsed(
+                With(With(Llama(), "sliding_window", 64), "layer_types", {"full_attention", "sliding_attention"}))),
+            "fw");
+  EXPECT_EQ(Pattern(Parsed(With(Llama(), "layer_types", {"full_attention", "full_attention"}))), "ff");
+  EXPECT_THAT(ParseError(With(Llama(), "layer_types", {"full_attention", "sliding_attention"}).dump()),
+              HasSubstr("sliding_window"));
 }
 
 TEST(ModelConfigTest, NothingIsLookedUpByName) {
-  const absl::StatusOr<ModelShape> shape = ReadModelConfig(ModelPath("llama-3.1-8b"));
+  const absl::StatusOr<ModelShape> shape = ReadModel(ModelPath("llama-3.1-8b"));
   ASSERT_TRUE(shape.ok());
   const auto dir = std::filesystem::path(::testing::TempDir()) / "Mixtral-8x22B-GPTQ-mamba";
   std::filesystem::create_directories(dir);
@@ -135,7 +125,7 @@ TEST(ModelConfigTest, NothingIsLookedUpByName) {
   config["architectures"] = {"MambaForCausalLM"};
   std::ofstream(dir / "config.json") << config.dump();
   for (const std::string& path : {dir.string(), (dir / "config.json").string()}) {
-    const absl::StatusOr<ModelShape> renamed = ReadModelConfig(path);
+    const absl::StatusOr<ModelShape> renamed = ReadModel(path);
     ASSERT_TRUE(renamed.ok()) << renamed.status();
     const CostTable a = Compiled(*shape, {}), b = Compiled(*renamed, {});
     EXPECT_EQ(a.fixed_bytes(), b.fixed_bytes());
@@ -145,7 +135,7 @@ TEST(ModelConfigTest, NothingIsLookedUpByName) {
 }
 
 TEST(ModelConfigTest, UnknownKindsAreRefusedNamingTheOverrides) {
-  for (const char* type : {"deepseek_v3", "gemma3", "mamba2", "Llama", "llama ", ""}) {
+  for (const char* type : {"alien", "mamba3", "gemma5_text", "Llama", "llama ", ""}) {
     EXPECT_THAT(ParseError(With(Llama(), "model_type", type).dump()),
                 AllOf(StartsWith("config.json: model_type:"), HasSubstr("kv_bytes_per_token"), HasSubstr("parameters"),
                       HasSubstr("weights_bytes")))
@@ -156,9 +146,8 @@ TEST(ModelConfigTest, UnknownKindsAreRefusedNamingTheOverrides) {
               AllOf(HasSubstr("kv_lora_rank"), HasSubstr("kv_bytes_per_token")));
   EXPECT_THAT(ParseError(With(Llama(), "layer_types", {"full_attention", "linear_attention"}).dump()),
               HasSubstr("kv_bytes_per_token"));
-  EXPECT_THAT(ParseError(With(Llama(), "quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}).dump()),
-              HasSubstr("weights_bytes"));
-  EXPECT_THAT(ParseError(With(Llama(), "is_encoder_decoder", true).dump()), HasSubstr("is_encoder_decoder"));
+  EXPECT_THAT(ParseError(With(Llama(), "quantization_config", {{"quant_method", "quip#"}}).dump()),
+              AllOf(HasSubstr("quip#"), HasSubstr("weights_bytes")));
 }
 
 TEST(ModelConfigTest, OverridesLetAnUnknownKindIn) {
@@ -197,7 +186,8 @@ TEST(ModelConfigTest, MissingAndImpossibleValuesAreNamed) {
           << bad;
     }
   }
-  EXPECT_THAT(ParseError(With(Llama(), "num_key_value_heads", 3).dump()), HasSubstr("kv_heads: 3 must divide"));
+  EXPECT_THAT(ParseError(With(Llama(), "num_key_value_heads", 3).dump()),
+              HasSubstr("num_key_value_heads: 3 must divide"));
   EXPECT_THAT(ParseError(With(Llama(), "num_key_value_heads", json::array({2, 2})).dump()),
               HasSubstr("num_key_value_heads"));
   EXPECT_THAT(ParseError(With(Llama(), "hidden_size", 65).dump()), HasSubstr("head_dim"));
@@ -211,16 +201,25 @@ TEST(ModelConfigTest, MissingAndImpossibleValuesAreNamed) {
   EXPECT_THAT(ParseError(With(Llama(), "quantization_config", "fp8").dump()), HasSubstr("quantization_config"));
 }
 
+int64_t SparseLayers(const ModelShape& shape) {
+  int64_t sparse = 0;
+  for (const uint16_t kind : shape.stack) {
+    const std::vector<Matrix>& matrices = shape.kinds[kind].matrices;
+    sparse += std::any_of(matrices.begin(), matrices.end(), [](const Matrix& m) { return m.part == Part::kExperts; });
+  }
+  return sparse;
+}
+
 TEST(ModelConfigTest, ExpertsFollowTheirLayerLists) {
   std::ifstream in(ModelPath("qwen3-30b-a3b"));
-  json config = json::parse(in);
-  EXPECT_EQ(Parsed(config).sparse_layers, 48);
-  EXPECT_EQ(Parsed(With(config, "mlp_only_layers", {0, 1, 1, 99, -1})).sparse_layers, 46);
-  EXPECT_EQ(Parsed(With(config, "decoder_sparse_step", 2)).sparse_layers, 24);
-  EXPECT_EQ(Parsed(With(With(config, "decoder_sparse_step", 2), "mlp_only_layers", {0, 1})).sparse_layers, 23);
+  const json config = json::parse(in);
+  EXPECT_EQ(SparseLayers(Parsed(config)), 48);
+  EXPECT_EQ(SparseLayers(Parsed(With(config, "mlp_only_layers", {0, 1, 1, 99}))), 46);
+  EXPECT_EQ(SparseLayers(Parsed(With(config, "decoder_sparse_step", 2))), 24);
+  EXPECT_EQ(SparseLayers(Parsed(With(With(config, "decoder_sparse_step", 2), "mlp_only_layers", {0, 1}))), 23);
   EXPECT_THAT(ParseError(With(config, "mlp_only_layers", {"a"}).dump()), HasSubstr("mlp_only_layers"));
   EXPECT_THAT(ParseError(With(config, "decoder_sparse_step", 0).dump()), HasSubstr("decoder_sparse_step"));
-  EXPECT_THAT(ParseError(With(config, "num_experts_per_tok", 129).dump()), HasSubstr("experts_per_token"));
+  EXPECT_THAT(ParseError(With(config, "num_experts_per_tok", 129).dump()), HasSubstr("num_experts_per_tok"));
 }
 
 TEST(ModelConfigTest, HostileTextIsRefused) {
@@ -252,16 +251,16 @@ TEST(ModelConfigTest, NaNAndInfinityAreAbsentValues) {
 TEST(ModelConfigTest, FilesThatCannotBeRead) {
   const std::filesystem::path dir = std::filesystem::path(::testing::TempDir()) / "vramgate_empty_dir";
   std::filesystem::create_directories(dir);
-  EXPECT_EQ(ReadModelConfig("/no/such/model").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(ReadModelConfig(dir.string()).status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(ReadModelConfig("").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(ReadModelConfig("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadModel("/no/such/model").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadModel(dir.string()).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadModel("").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadModel("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
   const std::string fifo = (dir / "config.json").string();
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  EXPECT_EQ(ReadModelConfig(dir.string()).status().code(), absl::StatusCode::kInvalidArgument) << "and does not hang";
+  EXPECT_EQ(ReadModel(dir.string()).status().code(), absl::StatusCode::kInvalidArgument) << "and does not hang";
   std::filesystem::remove(fifo);
   std::ofstream(fifo) << std::string(kMaxConfigBytes + 10, ' ');
-  EXPECT_THAT(std::string(ReadModelConfig(dir.string()).status().message()), HasSubstr("larger than"));
+  EXPECT_THAT(std::string(ReadModel(dir.string()).status().message()), HasSubstr("larger than"));
   std::filesystem::remove_all(dir);
 }
 

@@ -106,7 +106,6 @@ INSTANTIATE_TEST_SUITE_P(
                     "hidden: 4}"),
                 "needs intermediate and vocab"},
         Refusal{But("name: m\n", "name: m\n    aliases: [m]\n"), "models[0].aliases[0]: \"m\" is also models[0].name"},
-        Refusal{But("name: m\n", "name: m\n    engine: vllm-9\n"), "is no engine profile; possible: generic"},
         Refusal{But("name: m\n", "name: m\n    max_model_len: 8\n    default_max_output_tokens: 8\n"),
                 "leaves no room for a prompt"},
         Refusal{But("name: m\n", "name: m\n    overhead_ratio: 0.2\n    overhead_bytes: 1GiB\n"),

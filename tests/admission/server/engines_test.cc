@@ -33,7 +33,7 @@ TEST(EnginesTest, OnlyThoseThatAreNamedAreWatched) {
 TEST(EnginesTest, APoolIsPredictedByPrices) {
   const Parts parts(absl::StrReplaceAll(kTwoDevices, {{"block_tokens: 1\n", "block_tokens: 16\n"}}));
   const ServedModel& model = parts.models->models()[0];
-  const PredictedPool pool = PredictPool(model, model.instances[1], 16);
+  const PredictedPool pool = PredictPool(model, model.instances[1]);
   EXPECT_EQ(pool.pool_bytes, kGiB);
   EXPECT_EQ(pool.block_tokens, 16);
   EXPECT_EQ(pool.bytes_per_block, 16 * kMiB);
