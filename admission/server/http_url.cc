@@ -44,7 +44,7 @@ absl::StatusOr<HttpUrl> ParseHttpUrl(std::string_view text) {
   HttpUrl url;
   const size_t slash = text.find_first_of("/?");
   url.target = std::string(slash == std::string_view::npos ? "/" : text.substr(slash));
-  if (url.target.front() == '?') url.target.insert(0, "/");
+  if (url.target.front() == '?') url.target = absl::StrCat("/", url.target);
   if (url.target.find('#') != std::string::npos) return refuse();
   std::string_view authority = text.substr(0, slash);
   const bool v6 = authority.starts_with('[');
