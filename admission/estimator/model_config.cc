@@ -223,6 +223,14 @@ ModelShape ReadShape(JsonFields& f, const ModelOverrides& overrides) {
   return s;
 }
 
+// Parts of a config are read under names of their own; the file's comes before them.
+absl::Status Named(const absl::Status& status, std::string_view name) {
+  const absl::string_view message = status.message();
+  const absl::string_view file(name.data(), name.size());
+  if (message.substr(0, file.size()) == file) return status;
+  return absl::Status(status.code(), absl::StrCat(file, ": ", message));
+}
+
 void Apply(const ModelOverrides& o, ModelShape& s) {
   s.kv_bytes_per_token = o.kv_bytes_per_token;
   s.state_bytes = o.state_bytes;
@@ -243,7 +251,7 @@ absl::StatusOr<ModelShape> ParseModelConfig(std::string_view text, std::string_v
     fields = JsonFields(*document, name_for_errors);
     shape = ReadSizesOnly(fields);
   }
-  if (!fields.status().ok()) return fields.status();
+  if (!fields.status().ok()) return Named(fields.status(), name_for_errors);
   Apply(overrides, shape);
   if (const absl::Status s = shape.Validate(); !s.ok()) {
     return absl::InvalidArgumentError(

@@ -20,7 +20,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir -p "$found"
 
 options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=16384
-  -print_final_stats=1 -verbosity=1)
+  -print_final_stats=1 -verbosity=1 -error_exitcode=1)  # its own would be 77, which ctest takes for "not built"
 corpus=("${keep:-$scratch}" "tests/fuzz/corpus/$name")
 if [ -n "$keep" ]; then mkdir -p "$keep"; fi
 case $name in
