@@ -63,7 +63,9 @@ absl::StatusOr<ModelShape> ReadNamed(const std::string& path, const EstimateFlag
       .parameters = read.Count("--parameters", f.parameters, kMaxParameters),
       .activation_bytes = read.Size("--activation-bytes", f.activation_bytes, kMaxParameters),
   };
-  if (!f.quantization.empty() && f.quantization != "none") overrides.quantization = f.quantization;
+  if (!f.quantization.empty() && f.quantization != "none" && f.quantization != "None" && f.quantization != "auto") {
+    overrides.quantization = f.quantization;
+  }
   if (!read.status().ok()) return read.status();
   absl::StatusOr<ModelShape> shape = ReadModel(path, overrides);
   if (!shape.ok()) return shape.status();
@@ -273,7 +275,8 @@ void AddEstimateFlags(CLI::App& command, EstimateFlags& f) {
       {"--engine", &f.engine, "PROFILE", "an engine profile, such as vllm-0.19, or the path of one (default: generic)",
        kRun},
       {"--dtype", &f.dtype, "TYPE", "fp32, bf16, fp16, fp8, int8 (default: the checkpoint's; by shape fp16)", kRun},
-      {"--quantization", &f.quantization, "METHOD", "fp8, int8, gptq, awq, mxfp4, nvfp4 (default: the checkpoint's)",
+      {"--quantization", &f.quantization, "METHOD",
+       "what the engine makes of 16-bit weights: fp8, int8, gptq, awq, mxfp4, nvfp4 (default: as the checkpoint is)",
        kRun},
       {"--kv-dtype", &f.kv_dtype, "TYPE", "of the KV cache (default: --dtype; by model bf16 beside 8-bit weights)",
        kRun},

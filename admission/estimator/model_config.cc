@@ -211,14 +211,15 @@ ModelShape ReadShape(JsonFields& f, const ModelOverrides& overrides) {
   ReadDType(f, s);
   const bool weights_given = overrides.weights_bytes.has_value() || overrides.parameters.has_value();
   if (!f.status().ok() || weights_given) return s;
-  if (overrides.quantization) {
+  ReadQuantization(f, s);
+  if (!f.Has("quantization_config") && !overrides.quantization_file.empty()) {
+    ReadQuantizationFile(f, overrides.quantization_file, s);
+  }
+  // What the checkpoint already is, an engine's flag only names once more.
+  const bool quantized = s.formats.size() > 1;
+  if (overrides.quantization && !quantized && f.status().ok()) {
     const absl::Status applied = ApplyQuantization(*overrides.quantization, s);
     if (!applied.ok()) f.Fail("quantization", std::string(applied.message()));
-  } else {
-    ReadQuantization(f, s);
-    if (!f.Has("quantization_config") && !overrides.quantization_file.empty()) {
-      ReadQuantizationFile(f, overrides.quantization_file, s);
-    }
   }
   return s;
 }

@@ -25,7 +25,7 @@ struct ModelOverrides {
   std::optional<int64_t> weights_bytes;       // all devices together
   std::optional<int64_t> parameters;          // instead of weights_bytes, at the weights' type
   std::optional<int64_t> activation_bytes;    // batched peak on one device
-  std::optional<std::string> quantization;    // instead of the config's: ApplyQuantization
+  std::optional<std::string> quantization;    // where the checkpoint is not quantized: ApplyQuantization
   std::string quantization_file;              // text of the checkpoint's hf_quant_config.json; "": none
 };
 

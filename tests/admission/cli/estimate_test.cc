@@ -265,6 +265,7 @@ TEST(EstimateCommandTest, CardsAndEnginesThatAreNotKnown) {
   ExpectUsage({"estimate", "--model", model, "--engine", "vllm-0.1"}, {"--engine", "vllm-0.1", "vllm-0.19"});
   ExpectUsage({"estimate", "--model", model, "--gpu-memory-utilization", "1.5"}, {"--gpu-memory-utilization", "1.5"});
   ExpectUsage({"estimate", "--model", model, "--quantization", "fp3"}, {"quantization", "fp3"});
+  ExpectUsage({"estimate", "--model", model, "--quantization", "compressed-tensors"}, {"quantization", "compressed"});
   ExpectUsage({"estimate", "--model", model, "--pp", "33"}, {"33", "32 layers"});
 }
 
@@ -272,6 +273,17 @@ TEST(EstimateCommandTest, HelpIsNoError) {
   const Result result = RunVramgate({"estimate", "--help"});
   EXPECT_EQ(result.exit, ExitCode::kDone);
   EXPECT_THAT(result.out, AllOf(HasSubstr("--model"), HasSubstr("--concurrency"), HasSubstr("By shape")));
+}
+
+// Engines are told the method of a checkpoint that says it itself, or "None".
+TEST(EstimateCommandTest, QuantizationThatTheCheckpointSaysItselfChangesNothing) {
+  const std::vector<std::string> quantized = {"estimate", "--model", Model("qwen2.5-7b-w8a8"), "--context", "100"};
+  const json plain = Json(quantized);
+  EXPECT_EQ(Json(Plus(quantized, {"--quantization", "compressed-tensors"})), plain);
+  EXPECT_EQ(Json(Plus(quantized, {"--quantization", "None"})), plain);
+  const std::vector<std::string> wide = {"estimate", "--model", Model("qwen2.5-7b"), "--context", "100"};
+  EXPECT_EQ(Json(Plus(wide, {"--quantization", "None"})), Json(wide));
+  EXPECT_LT(Json(Plus(wide, {"--quantization", "fp8"}))["weights_bytes"], Json(wide)["weights_bytes"]);
 }
 
 }  // namespace
