@@ -64,7 +64,7 @@ std::optional<double> Meter::FairnessGap() {
   int64_t counted = 0;
   for (Tenant& tenant : tenants_) {
     Settle(tenant);
-    if (tenant.waited_ns < 1e9) continue;
+    if (tenant.waited_ns <= 0 || tenant.waited_ns < queued_ns_ / 2) continue;
     const double rate = tenant.byte_ns / tenant.waited_ns;
     least = counted == 0 ? rate : std::min(least, rate);
     most = std::max(most, rate);

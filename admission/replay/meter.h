@@ -37,8 +37,9 @@ class Meter {
   std::optional<double> utilization_while_queued() const;
   // Of all that started, those that started at once included; 0 where nobody did.
   double WaitQuantile_s(double q);
-  // Between 0, where every tenant that waited held as many bytes while it waited, and 1, where one held none: 1 - the
-  // least / the most. Tenants that waited less than a second in all say nothing; nullopt with fewer than two others.
+  // How unequally those were served that always wanted more: between 0, where every tenant that waited held as many
+  // bytes while it waited, and 1, where one held none: 1 - the least / the most. Only tenants count that waited for at
+  // least half of the time in which anybody did; nullopt with fewer than two of them.
   std::optional<double> FairnessGap();
   const Timeline& timeline() const { return timeline_; }
 

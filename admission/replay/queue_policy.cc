@@ -10,6 +10,7 @@ void QueuePolicy::Arrive(int32_t index, Instant now) {
   queue_.push_back(index);
   queued_tokens_ += tokens;
   if (queue_.size() == 1) StartAll(now);
+  changed_ = changed_ || !scene_.fcfs;  // it may pass the head
   if (queue_.empty() || queue_.back() != index) return;
   const GateConfig::Queue& limits = scene_.gate.queue;
   if (std::ssize(queue_) <= limits.max_requests && queued_tokens_ <= limits.max_tokens &&

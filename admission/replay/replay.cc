@@ -122,7 +122,11 @@ void Run::Arrivals(Instant until) {
     }
     const auto index = static_cast<int32_t>(next_++);
     meter_.Wait(job(index).tenant);
-    policy_->Arrive(index, now_);
+    if (job(index).max_tokens > 0) {
+      policy_->Arrive(index, now_);
+    } else {
+      Refuse(index, Outcome::kRejectedInvalidRequest, now_);  // its prompt alone is too long for the model
+    }
   }
 }
 

@@ -72,7 +72,7 @@ struct ReplayResult {
 ReplayResult Replay(const PolicyKind& kind, const ReplayInput& input, const ReplayHooks& hooks);
 
 // A trace's requests, `speed` times as fast, each with `max_tokens` (its output is cut there), or what
-// `max_model_tokens` leaves it; one whose prompt leaves nothing keeps max_tokens 0 and is refused.
+// `max_model_tokens` leaves it; one whose prompt leaves nothing keeps max_tokens 0 and is refused, as engines do.
 std::vector<Job> JobsOf(const Trace& trace, double speed, int64_t max_tokens, int64_t max_model_tokens);
 
 }  // namespace vramgate
