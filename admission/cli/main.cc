@@ -6,6 +6,7 @@
 #include "admission/cli/check.h"
 #include "admission/cli/command.h"
 #include "admission/cli/estimate.h"
+#include "admission/cli/replay.h"
 #include "admission/cli/serve.h"
 #include "admission/cli/status.h"
 #include "admission/version.h"
@@ -23,6 +24,7 @@ ExitCode Main(int argc, char** argv) {
   ExitCode exit = ExitCode::kDone;
   AddServeCommand(program, exit);
   AddEstimateCommand(program, exit);
+  AddReplayCommand(program, exit);
   AddCheckCommand(program, exit);
   AddStatusCommand(program, exit);
   AddAdmitCommand(program, exit);

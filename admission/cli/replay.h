@@ -1,0 +1,10 @@
+// `vramgate replay`: what would this config have done with this traffic?
+#pragma once
+
+#include "admission/cli/command.h"
+
+namespace vramgate {
+
+void AddReplayCommand(CLI::App& program, ExitCode& exit);
+
+}  // namespace vramgate
