@@ -69,7 +69,7 @@ absl::StatusOr<KvCurve> CurveOf(const CostTable& table, int64_t most_tokens) {
   }
   if (by_blocks.back() <= 0 || by_blocks.back() == kUnlimitedBytes)
     return absl::InvalidArgumentError("its requests take no KV that can be counted");
-  if (linear) return KvCurve::Linear(by_blocks[1] / block_tokens, block_tokens);
+  if (linear && by_blocks[1] % block_tokens == 0) return KvCurve::Linear(by_blocks[1] / block_tokens, block_tokens);
   return KvCurve::Table(std::move(by_blocks), block_tokens);
 }
 

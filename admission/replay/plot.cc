@@ -19,7 +19,8 @@ constexpr double kTop = 84;
 constexpr double kPanelHeight = 190;
 constexpr double kPanelGap = 58;
 constexpr double kPlotWidth = kWidth - kLeft - kRight;
-constexpr size_t kColors = 8;  // classes c0 to c7; more policies begin again
+constexpr double kNothing = -1;  // no point of a line
+constexpr size_t kColors = 8;    // classes c0 to c7; more policies begin again
 
 // Okabe and Ito's colours, which differ for the colour-blind too; lighter ones of the same on dark.
 constexpr char kStyle[] = R"(
@@ -121,10 +122,14 @@ class Picture {
  private:
   void Path(const Panel& panel, double bottom, const ReplayResult& result, size_t color) {
     absl::StrAppend(&svg_, "<path class=\"c", color, "\" d=\"");
+    char command = 'M';
     for (size_t i = 0; i < result.spans.size(); ++i) {
+      const double value = panel.value(result.spans[i]);
+      if (value < 0) continue;
       const double x = kLeft + (static_cast<double>(i) + 0.5) * result.span_s / most_s_ * kPlotWidth;
-      const double y = bottom - panel.value(result.spans[i]) / panel.most * kPanelHeight;
-      absl::StrAppendFormat(&svg_, "%c%.1f %.1f", i == 0 ? 'M' : 'L', std::min(x, kLeft + kPlotWidth), y);
+      const double y = bottom - value / panel.most * kPanelHeight;
+      absl::StrAppendFormat(&svg_, "%c%.1f %.1f", command, std::min(x, kLeft + kPlotWidth), y);
+      command = 'L';
     }
     absl::StrAppend(&svg_, "\"><title>", Escaped(result.policy), "</title></path>\n");
   }
@@ -156,7 +161,8 @@ std::string PlotSvg(std::string_view title, int64_t pool_bytes, const std::vecto
             [](double v) { return FormatBytes(static_cast<int64_t>(v)); }, pool / 4},
       Panel{"Requests that wait (most)", 1, [](const Timeline::Span& s) { return static_cast<double>(s.most_waiting); },
             Number},
-      Panel{"Wait of those that start (longest)", 1, [](const Timeline::Span& s) { return s.longest_wait_s; },
+      Panel{"Wait of those that start (longest)", 1,
+            [](const Timeline::Span& s) { return s.starts > 0 ? s.longest_wait_s : kNothing; },
             [](double v) { return absl::StrCat(Number(v), " s"); }},
   };
   panels[1] = Scaled(panels[1], results);

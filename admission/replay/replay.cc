@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kWindowSteps = 10;  // of the revocation rate
 constexpr int64_t kProgressEvery = 512;
+constexpr double kLatestNs = 4e18;  // 127 years
 
 class Run final : public Starts {
  public:
@@ -212,7 +213,8 @@ std::vector<Job> JobsOf(const Trace& trace, double speed, int64_t max_tokens, in
   for (const TraceRow& row : trace.rows) {
     const int64_t room = std::max<int64_t>(0, max_model_tokens - row.prompt_tokens);
     const auto most = static_cast<int32_t>(std::min(max_tokens, room));
-    jobs.push_back({.arrival = {std::llround(static_cast<double>(row.arrival_ns) / speed)},
+    const double arrival_ns = std::min(static_cast<double>(row.arrival_ns) / speed, kLatestNs);
+    jobs.push_back({.arrival = {std::llround(arrival_ns)},
                     .prompt_tokens = row.prompt_tokens,
                     .max_tokens = most,
                     .output_tokens = std::min(row.output_tokens, most),

@@ -12,6 +12,7 @@ Timeline::Sums& Timeline::At(int64_t ns) {
       if (2 * i + 1 < sums_.size()) {
         const Sums& other = sums_[2 * i + 1];
         merged.byte_ns += other.byte_ns;
+        merged.span.starts += other.span.starts;
         merged.span.most_bytes = std::max(merged.span.most_bytes, other.span.most_bytes);
         merged.span.most_waiting = std::max(merged.span.most_waiting, other.span.most_waiting);
         merged.span.longest_wait_s = std::max(merged.span.longest_wait_s, other.span.longest_wait_s);
@@ -40,6 +41,7 @@ void Timeline::Add(Instant from, Instant to, int64_t bytes, int64_t waiting) {
 
 void Timeline::Waited(Instant at, double wait_s) {
   Span& span = At(at.ns).span;
+  ++span.starts;
   span.longest_wait_s = std::max(span.longest_wait_s, wait_s);
 }
 

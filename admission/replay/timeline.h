@@ -1,4 +1,4 @@
-// What a run looked like over time, in at most 1,024 spans of equal length: what the plot shows.
+// What a run looked like over time, in at most 512 spans of equal length: what the plot shows.
 //
 //   timeline.Add(from, to, occupied_bytes, waiting);   // in the order of time
 //   timeline.Waited(now, wait_s);                      // of one that starts
@@ -19,6 +19,7 @@ class Timeline {
     double mean_bytes = 0;
     int64_t most_bytes = 0;
     int64_t most_waiting = 0;
+    int64_t starts = 0;
     double longest_wait_s = 0;  // of those that started in it
   };
 
@@ -29,7 +30,7 @@ class Timeline {
   std::vector<Span> spans() const;
 
  private:
-  static constexpr size_t kMost = 1024;
+  static constexpr size_t kMost = 512;
 
   struct Sums {
     double byte_ns = 0;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 #include <utility>
 
@@ -15,6 +16,7 @@ namespace vramgate {
 namespace {
 
 constexpr size_t kQueueRows = 16384;
+constexpr char kFirstRow[] = "0.000000000,START,";  // no machine has been up for so short a time
 
 absl::StatusOr<std::string> MakeTemporary() {
   std::error_code error;
@@ -27,6 +29,20 @@ absl::StatusOr<std::string> MakeTemporary() {
   return path;
 }
 
+absl::Status MakeRoom(const std::string& path) {
+  struct stat info{};
+  if (stat(path.c_str(), &info) != 0 || info.st_size == 0) return absl::OkStatus();
+  std::ifstream in(path, std::ios::binary);
+  const std::string begin = absl::StrCat(absl::string_view(kLedgerHeader.data(), kLedgerHeader.size()), kFirstRow);
+  std::string found(begin.size(), '\0');
+  in.read(found.data(), static_cast<std::streamsize>(found.size()));
+  if (!S_ISREG(info.st_mode) || found != begin) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("ledger ", path, ": exists, and is no replay's: remove it, or name another file"));
+  }
+  return truncate(path.c_str(), 0) == 0 ? absl::OkStatus() : absl::ErrnoToStatus(errno, path);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ReplayLedger>> ReplayLedger::Open(const std::string& path) {
@@ -36,9 +52,7 @@ absl::StatusOr<std::unique_ptr<ReplayLedger>> ReplayLedger::Open(const std::stri
     if (!temporary.ok()) return temporary.status();
     file = *std::move(temporary);
   } else {
-    struct stat info{};
-    if (stat(path.c_str(), &info) == 0 && info.st_size > 0)
-      return absl::FailedPreconditionError(absl::StrCat("ledger ", path, ": exists: remove it, or name another file"));
+    if (absl::Status status = MakeRoom(path); !status.ok()) return status;
   }
   absl::StatusOr<std::unique_ptr<Ledger>> ledger = Ledger::Open(file, {.queue_rows = kQueueRows, .thread = false});
   if (!ledger.ok()) return ledger.status();

@@ -21,7 +21,8 @@ namespace vramgate {
 
 class ReplayLedger final : public Recorder {
  public:
-  // FAILED_PRECONDITION: the file exists and is not empty: a replay's times are not those of another run.
+  // A file of an earlier replay (its time begins at 0) is replaced. FAILED_PRECONDITION: another file of that name that
+  // is not empty, such as the ledger of a sidecar.
   static absl::StatusOr<std::unique_ptr<ReplayLedger>> Open(const std::string& path);
   ~ReplayLedger() override;
 

@@ -76,9 +76,15 @@ TEST_F(ReplayTest, LedgersAreTheSameFilesAsServes) {
   List({"--kv-tokens", "60000", "--first", "300", "--ledger", ledger});
   EXPECT_EQ(RunToEnd({VRAMGATE_PROGRAM, "audit", ledger}).status, 0);
   EXPECT_THAT(Read(ledger), HasSubstr(",GRANT,"));
-  const Ran again = Replay({"--kv-tokens", "60000", "--first", "300", "--ledger", ledger});
-  EXPECT_EQ(again.status, 1);
-  EXPECT_THAT(again.err, HasSubstr("exists"));
+  const std::string before = Read(ledger);
+  List({"--kv-tokens", "60000", "--first", "300", "--ledger", ledger});
+  EXPECT_EQ(Read(ledger), before) << "an earlier replay's is replaced, and the same run is the same ledger";
+  const std::string serves = directory_.At("serve.csv");
+  std::ofstream(serves) << "t_s,event,lease,account,delta_bytes,used_bytes,capacity_bytes\n"
+                        << "5397.357366440,START,,device/0,0,0,1024\n";
+  const Ran refused = Replay({"--kv-tokens", "60000", "--first", "300", "--ledger", serves});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("is no replay's"));
 
   List({"--kv-tokens", "60000", "--first", "300", "--ledger", ledger, "--compare"});
   for (const char* policy : {"worst_case", "watermark", "ratio", "past_future", "oracle"}) {

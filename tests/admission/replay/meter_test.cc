@@ -51,7 +51,7 @@ TEST(TimelineTest, SpansDoubleAndKeepTheirMeans) {
   for (int i = 0; i < 5000; ++i) timeline.Add(At(i), At(i + 1), i < 2500 ? 10 : 30, i);
   timeline.Waited(At(4999), 7);
   const std::vector<Timeline::Span> spans = timeline.spans();
-  EXPECT_LE(spans.size(), 1024u);
+  EXPECT_LE(spans.size(), 512u);
   double byte_s = 0;
   for (const Timeline::Span& span : spans) byte_s += span.mean_bytes * static_cast<double>(timeline.span_ns()) * 1e-9;
   EXPECT_NEAR(byte_s, 2500 * 40, 1);
