@@ -24,7 +24,7 @@ std::string PercentOrDash(const std::optional<double>& value) {
 }
 
 std::string Seconds(double s) {
-  return absl::StrFormat(s < 10 ? "%.3f s" : "%.1f s", s);
+  return s < 10 ? absl::StrFormat("%.3f s", s) : absl::StrFormat("%.1f s", s);
 }
 
 using Row = std::vector<std::string>;

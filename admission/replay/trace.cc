@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cmath>
 #include <fstream>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -104,10 +105,16 @@ bool ReadLine(std::istream& in, std::string& line, absl::Status* status) {
   return !line.empty() || !status->ok();
 }
 
-// The rows of a format whose lines may come in any order begin at 0, by arrival.
+// Rows begin at 0, by arrival. Those of a log may come in any order; equal arrivals then go by what they ask for, so
+// that the order is the same everywhere.
 void Order(Trace& trace) {
-  std::stable_sort(trace.rows.begin(), trace.rows.end(),
-                   [](const TraceRow& a, const TraceRow& b) { return a.arrival_ns < b.arrival_ns; });
+  const auto earlier = [](const TraceRow& a, const TraceRow& b) { return a.arrival_ns < b.arrival_ns; };
+  if (!std::is_sorted(trace.rows.begin(), trace.rows.end(), earlier)) {
+    std::sort(trace.rows.begin(), trace.rows.end(), [](const TraceRow& a, const TraceRow& b) {
+      return std::tie(a.arrival_ns, a.prompt_tokens, a.output_tokens, a.tenant) <
+             std::tie(b.arrival_ns, b.prompt_tokens, b.output_tokens, b.tenant);
+    });
+  }
   const int64_t start_ns = trace.rows.empty() ? 0 : trace.rows.front().arrival_ns;
   for (TraceRow& row : trace.rows) row.arrival_ns -= start_ns;
 }
