@@ -1,20 +1,16 @@
 #include "admission/cli/flag_reader.h"
 
 #include "absl/status/statusor.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
 
 std::string_view Std(absl::string_view s) {
   return {s.data(), s.size()};
-}
-
-std::string Quoted(const std::string& text) {
-  return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 64)), "\"");
 }
 
 }  // namespace

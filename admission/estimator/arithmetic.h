@@ -28,4 +28,21 @@ inline int64_t SaturatingAdd(int64_t a, int64_t b) {
   return __builtin_add_overflow(a, b, &sum) ? kMaxBytes : sum;
 }
 
+// The largest n from 1 to `limit` with ok(n); 0 where there is none. REQUIRES: ok, once false, stays
+// false.
+template <typename Ok>
+int64_t LargestThat(int64_t limit, Ok ok) {
+  int64_t good = 0;
+  for (int64_t left = limit; left > 0;) {
+    const int64_t step = left - left / 2;
+    if (ok(good + step)) {
+      good += step;
+      left -= step;
+    } else {
+      left = step - 1;
+    }
+  }
+  return good;
+}
+
 }  // namespace vramgate

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/model_families.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 
@@ -134,8 +134,7 @@ void Finish(const Decoder& d, ModelShape& s) {
 }
 
 void FailKind(JsonFields& f, const char* key, const std::string& kind) {
-  f.Fail(key, absl::StrCat("\"", absl::CHexEscape(kind.substr(0, 64)),
-                           "\" is a kind of layer that is not known: ", kOverrideHint));
+  f.Fail(key, absl::StrCat(Quoted(kind), " is a kind of layer that is not known: ", kOverrideHint));
 }
 
 std::vector<std::string> LayerNames(JsonFields& f, const char* key, int64_t layers) {

@@ -97,23 +97,19 @@ std::vector<std::string> WaysToFit(const ModelShape& shape, const DeploymentOpti
     ways.push_back(absl::StrCat("--tp ", split.cost.tensor_parallel));
     break;
   }
+  // Less work, but some; the whole of it is known not to fit.
   DeploymentOptions fewer = o;
-  int64_t most = 0;
-  for (int64_t low = 0, high = o.load.concurrency; high - low > 1;) {
-    fewer.load.concurrency = low + (high - low) / 2;
-    (fits(fewer) ? low : high) = fewer.load.concurrency;
-    most = low;
-  }
+  const int64_t most = LargestThat(o.load.concurrency - 1, [&](int64_t requests) {
+    fewer.load.concurrency = requests;
+    return fits(fewer);
+  });
   if (most > 0) ways.push_back(absl::StrCat("--concurrency ", most));
   DeploymentOptions shorter = o;
-  shorter.load.concurrency = o.load.concurrency;
   shorter.load.output_tokens = 0;
-  int64_t longest = 0;
-  for (int64_t low = 0, high = o.load.prompt_tokens + o.load.output_tokens; high - low > 1;) {
-    shorter.load.prompt_tokens = low + (high - low) / 2;
-    (fits(shorter) ? low : high) = shorter.load.prompt_tokens;
-    longest = low;
-  }
+  const int64_t longest = LargestThat(o.load.prompt_tokens + o.load.output_tokens - 1, [&](int64_t tokens) {
+    shorter.load.prompt_tokens = tokens;
+    return fits(shorter);
+  });
   if (longest > 0) ways.push_back(absl::StrCat("--context ", longest));
   return ways;
 }

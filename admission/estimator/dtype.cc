@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/check.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -64,9 +64,7 @@ const Storage& StorageOf(DType dtype) {
 }
 
 absl::Status Unknown(std::string_view text, std::string_view right) {
-  const absl::string_view shown(text.data(), std::min<size_t>(text.size(), 64));
-  return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(shown),
-                                                 "\" is not a known element type: write ",
+  return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a known element type: write ",
                                                  absl::string_view(right.data(), right.size())));
 }
 

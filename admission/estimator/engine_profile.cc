@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/check.h"
 #include "admission/estimator/builtin_profiles.h"
 #include "admission/estimator/json_fields.h"
+#include "admission/estimator/text_file.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -144,15 +144,6 @@ const std::vector<EngineProfile>& Builtin() {
   return *profiles;
 }
 
-absl::StatusOr<EngineProfile> ReadProfileFile(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::string text(kMaxConfigBytes + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!stream.is_open() || stream.bad()) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  text.resize(static_cast<size_t>(stream.gcount()));
-  return ParseEngineProfile(text, path);
-}
-
 }  // namespace
 
 const EngineProfile::Overhead* EngineProfile::OverheadFor(int tensor_parallel, int pipeline_parallel) const {
@@ -189,9 +180,11 @@ absl::StatusOr<EngineProfile> FindEngineProfile(std::string_view name) {
     if (p.name == name || std::find(p.aliases.begin(), p.aliases.end(), name) != p.aliases.end()) return p;
   }
   const std::string text(name);
-  if (text.find('/') != std::string::npos) return ReadProfileFile(text);
-  return absl::NotFoundError(absl::StrCat("\"", absl::CHexEscape(text.substr(0, 64)),
-                                          "\" is not an engine profile: write ", EngineProfileNames(),
+  if (text.find('/') != std::string::npos) {
+    const absl::StatusOr<std::string> file = ReadTextFile(text);
+    return file.ok() ? ParseEngineProfile(*file, text) : file.status();
+  }
+  return absl::NotFoundError(absl::StrCat(Quoted(name), " is not an engine profile: write ", EngineProfileNames(),
                                           ", or the path of a profile's file"));
 }
 

@@ -1,11 +1,11 @@
 #include "admission/estimator/gguf_head.h"
+#include "admission/utf8.h"
 
 #include <algorithm>
 #include <bit>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace vramgate {
@@ -16,11 +16,6 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 48;
 constexpr uint64_t kMaxOffset = uint64_t{1} << 56;
 constexpr uint64_t kMaxAlignment = uint64_t{1} << 24;
 constexpr uint64_t kMaxDims = 4;
-
-// A name from the file as it may be shown.
-std::string Quoted(std::string_view name) {
-  return absl::StrCat("\"", absl::CHexEscape(absl::string_view(name.data(), std::min<size_t>(name.size(), 64))), "\"");
-}
 
 // Bytes of one value of a fixed size; 0 for a string or an array, nullopt for what is no type.
 std::optional<uint64_t> KindBytes(uint32_t kind) {

@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/gguf_fields.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -265,10 +265,9 @@ absl::StatusOr<GgufModel> ReadGgufLayers(const GgufFile& file, std::string_view 
   const std::optional<std::string> architecture = file.String("general.architecture");
   const GgufArch* arch = architecture.has_value() ? FindGgufArch(*architecture) : nullptr;
   if (arch == nullptr) {
-    const std::string what =
-        architecture.has_value()
-            ? absl::StrCat("\"", absl::CHexEscape(architecture->substr(0, 64)), "\" is not known, and never guessed")
-            : "missing";
+    const std::string what = architecture.has_value()
+                                 ? absl::StrCat(Quoted(*architecture), " is not known, and never guessed")
+                                 : "missing";
     return absl::InvalidArgumentError(absl::StrCat(shown, ": general.architecture: ", what, ": ", kOverrides));
   }
   GgufFields fields(file, *architecture, name);

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -60,9 +60,8 @@ absl::StatusOr<GpuCard> FindGpuCard(std::string_view name) {
     if (!wanted.empty() && (series == wanted)) found.push_back(row);
   }
   if (found.size() == 1) return CardOf(found.front());
-  const std::string shown = absl::CHexEscape(std::string(name.substr(0, 64)));
-  return absl::NotFoundError(absl::StrCat("\"", shown, "\" ",
-                                          found.empty() ? "is not a card that is known" : "is several cards",
+  return absl::NotFoundError(absl::StrCat(Quoted(name),
+                                          found.empty() ? " is not a card that is known" : " is several cards",
                                           ": write its memory with --gpu-memory, or one of ", GpuCardNames()));
 }
 

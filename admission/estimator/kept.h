@@ -50,10 +50,4 @@ struct Kept {
   friend bool operator==(const Kept&, const Kept&) = default;
 };
 
-// True where every token of a sequence adds to it, for good.
-constexpr bool GrowsForever(KeptKind kind) {
-  return kind == KeptKind::kTokens || kind == KeptKind::kLatent || kind == KeptKind::kIndex ||
-         kind == KeptKind::kCompressed;
-}
-
 }  // namespace vramgate

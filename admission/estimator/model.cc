@@ -8,33 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/checkpoint.h"
 #include "admission/estimator/gguf_config.h"
-#include "admission/estimator/json_fields.h"
 #include "admission/estimator/safetensors.h"
+#include "admission/estimator/text_file.h"
 
 namespace vramgate {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The whole of a small file, or its beginning where it is too large to be a config.
-absl::StatusOr<std::string> ReadText(const fs::path& file) {
-  std::error_code error;
-  if (!fs::exists(file, error)) {
-    return absl::NotFoundError(
-        absl::StrCat(file.string(), ": no such file: give a model's config.json, its directory, or a .gguf file"));
-  }
-  if (!fs::is_regular_file(file, error)) {
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": not a regular file"));
-  }
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(kMaxConfigBytes + 1, '\0');  // one byte more than allowed, to see that there is more
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!stream.is_open() || stream.bad()) {
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": cannot be read"));
-  }
-  text.resize(static_cast<size_t>(stream.gcount()));
-  return text;
-}
 
 // GGUF files begin with their name; so does no JSON.
 bool IsGguf(const fs::path& file) {
@@ -66,12 +46,16 @@ absl::StatusOr<ModelShape> ReadModel(const std::string& path, const ModelOverrid
     }
     return ReadGgufModel(path, overrides);
   }
-  const absl::StatusOr<std::string> text = ReadText(file);
+  const absl::StatusOr<std::string> text = ReadTextFile(file.string());
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(
+        absl::StrCat(text.status().message(), ": give a model's config.json, its directory, or a .gguf file"));
+  }
   if (!text.ok()) return text.status();
   ModelOverrides more = overrides;
   const fs::path quantization = file.parent_path() / "hf_quant_config.json";
   if (directory && fs::exists(quantization, error)) {
-    absl::StatusOr<std::string> extra = ReadText(quantization);
+    absl::StatusOr<std::string> extra = ReadTextFile(quantization.string());
     if (!extra.ok()) return extra.status();
     more.quantization_file = *std::move(extra);
   }

@@ -180,11 +180,6 @@ void ReadWrapped(JsonFields& f, const json& inner, const Wrapper* wrapper, Model
   if (wrapper != nullptr) s.family = wrapper->model_type;
 }
 
-// Older Qwen-VL configs hold the text model's keys on the outer level.
-void ReadFlat(JsonFields& f, const Wrapper& wrapper, ModelShape& s) {
-  ReadText(f, std::string(wrapper.text_type), s);
-}
-
 ModelShape ReadShape(JsonFields& f, const ModelOverrides& overrides) {
   ModelShape s;
   const std::string outer = Family(f);
@@ -198,7 +193,7 @@ ModelShape ReadShape(JsonFields& f, const ModelOverrides& overrides) {
   } else if (inner != nullptr) {
     ReadWrapped(f, *inner, wrapper, s);
   } else if (wrapper != nullptr && FindFamily(outer) == nullptr) {
-    ReadFlat(f, *wrapper, s);
+    ReadText(f, std::string(wrapper->text_type), s);  // older Qwen-VL: the text model's keys stand on the outer level
   } else {
     ReadText(f, outer, s);
     if (f.Has("vision_config") && wrapper == nullptr) {

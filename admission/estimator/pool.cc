@@ -83,13 +83,7 @@ Pool MakePool(const CostTable& t, int64_t bytes, int64_t max_model_len) {
 }
 
 int64_t LongestSequence(const CostTable& t, int64_t bytes, int64_t limit) {
-  int64_t fits = 0;
-  int64_t too_long = limit < kMaxBytes ? limit + 1 : kMaxBytes;
-  while (too_long - fits > 1) {
-    const int64_t middle = fits + (too_long - fits) / 2;
-    (t.KvBytes(middle, Phase::kPeak) <= bytes ? fits : too_long) = middle;
-  }
-  return fits;
+  return LargestThat(limit, [&](int64_t tokens) { return t.KvBytes(tokens, Phase::kPeak) <= bytes; });
 }
 
 }  // namespace vramgate

@@ -7,10 +7,10 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/model_families.h"
 #include "admission/estimator/module_names.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -173,8 +173,8 @@ void ReadLayered(JsonFields& q, const json& layers, ModelShape& s) {
     const std::optional<WeightFormat> format =
         NamedFormat(e.String("quant_algo", ""), e.Optional({"group_size"}, 0).value_or(0));
     if (!format) {
-      return q.Fail("quantized_layers", absl::StrCat("\"", absl::CHexEscape(e.String("quant_algo", "").substr(0, 64)),
-                                                     "\" is not counted: set weights_bytes"));
+      return q.Fail("quantized_layers",
+                    absl::StrCat(Quoted(e.String("quant_algo", "")), " is not counted: set weights_bytes"));
     }
     formats.emplace(FromRoot(module), *format);
   }
@@ -236,8 +236,8 @@ void ReadMethod(JsonFields& q, ModelShape& s) {
   } else if (const std::optional<WeightFormat> format = NamedFormat(q.String("quant_algo", method), group_size)) {
     ApplyToLinear(s, *format, ignored);
   } else {
-    q.Fail("quant_method", absl::StrCat("\"", absl::CHexEscape(method.substr(0, 64)),
-                                        "\" is not counted: set weights_bytes to the size of the checkpoint's files"));
+    q.Fail("quant_method", absl::StrCat(Quoted(method),
+                                        " is not counted: set weights_bytes to the size of the checkpoint's files"));
   }
 }
 
@@ -274,8 +274,8 @@ void ReadQuantizationFile(JsonFields& f, std::string_view text, ModelShape& s) {
 absl::Status ApplyQuantization(std::string_view name, ModelShape& s) {
   const std::optional<WeightFormat> format = NamedFormat(std::string(name), 0);
   if (!format) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", absl::CHexEscape(std::string(name.substr(0, 64))),
-                                                   "\" is not a known quantization: write fp8, int8, gptq, awq, "
+    return absl::InvalidArgumentError(absl::StrCat(Quoted(name),
+                                                   " is not a known quantization: write fp8, int8, gptq, awq, "
                                                    "mxfp4 or nvfp4"));
   }
   ApplyToLinear(s, *format, ModuleNames({}));

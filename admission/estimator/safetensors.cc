@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/byte_reader.h"
 #include "admission/estimator/safetensors_json.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -30,17 +30,13 @@ bool ByName(const SafetensorsTensor& a, const SafetensorsTensor& b) {
   return a.name < b.name;
 }
 
-std::string Shown(std::string_view name) {
-  return absl::StrCat("\"", absl::CHexEscape(absl::string_view(name.data(), std::min<size_t>(name.size(), 64))), "\"");
-}
-
 // Sorts by name and counts the bytes.
 absl::Status Finish(std::string_view name, Safetensors& s) {
   std::sort(s.tensors.begin(), s.tensors.end(), ByName);
   const auto twice = std::adjacent_find(s.tensors.begin(), s.tensors.end(),
                                         [](const auto& a, const auto& b) { return a.name == b.name; });
   if (twice != s.tensors.end()) {
-    return Error(name, absl::StrCat("tensor ", Shown(twice->name), ": more than once"));
+    return Error(name, absl::StrCat("tensor ", Quoted(twice->name), ": more than once"));
   }
   s.tensor_bytes = 0;
   for (const SafetensorsTensor& tensor : s.tensors) {
@@ -70,7 +66,7 @@ absl::StatusOr<Safetensors> ReadShard(ByteReader& in, uint64_t file_bytes, std::
   shard.tensors.reserve(placed->size());
   for (PlacedTensor& p : *placed) {
     if (p.begin != end) {
-      return Error(name, absl::StrCat("tensor ", Shown(p.tensor.name), ": begins at ", p.begin,
+      return Error(name, absl::StrCat("tensor ", Quoted(p.tensor.name), ": begins at ", p.begin,
                                       ", the one before it ends at ", end));
     }
     end = p.end;
@@ -110,7 +106,7 @@ absl::StatusOr<Safetensors> ReadShards(const std::filesystem::path& directory, B
     if (!shard.ok()) return shard.status();
     for (const std::string_view tensor : expected) {
       if (shard->Find(tensor) == nullptr) {
-        return Error(path, absl::StrCat("has no tensor ", Shown(tensor), ", which the index places there"));
+        return Error(path, absl::StrCat("has no tensor ", Quoted(tensor), ", which the index places there"));
       }
     }
     if (all.tensors.size() + shard->tensors.size() > kMaxSafetensorsTensors)

@@ -1,4 +1,5 @@
 #include "admission/estimator/safetensors_json.h"
+#include "admission/utf8.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace vramgate {
@@ -23,10 +23,6 @@ constexpr std::array<SafetensorsType, 20> kTypes = {{
     {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16}, {"BF16", 16}, {"I32", 32},
     {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},    {"I64", 64}, {"U64", 64},
 }};
-
-std::string Shown(std::string_view text) {
-  return absl::StrCat("\"", absl::CHexEscape(absl::string_view(text.data(), std::min<size_t>(text.size(), 64))), "\"");
-}
 
 // What both texts share: where in the document the parser is, and the first error. nlohmann's SAX interface: every
 // function returns false to stop.
@@ -89,7 +85,7 @@ class HeaderHandler : public Handler {
   enum class At { kStart, kTop, kMetadata, kTensor, kType, kShape, kOffsets, kShapeList, kOffsetsList, kEnd };
 
   std::string Where() const override {
-    return at_ == At::kStart || at_ == At::kTop || at_ == At::kEnd ? "header" : Shown(name_);
+    return at_ == At::kStart || at_ == At::kTop || at_ == At::kEnd ? "header" : Quoted(name_);
   }
   bool Finish();
 
@@ -121,7 +117,7 @@ bool HeaderHandler::string(string_t& text) {
   if (at_ != At::kType) return Unexpected("a string");
   const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& t) { return t.name == text; });
   if (type == kTypes.end())
-    return Fail(absl::StrCat(Where(), ": dtype ", Shown(text), " is not known, so neither is its size"));
+    return Fail(absl::StrCat(Where(), ": dtype ", Quoted(text), " is not known, so neither is its size"));
   tensor_.type = &*type;
   at_ = At::kTensor;
   return true;
@@ -176,7 +172,7 @@ bool HeaderHandler::key(string_t& text) {
   } else if (text == "data_offsets" && !std::exchange(has_offsets_, true)) {
     at_ = At::kOffsets;
   } else {
-    return Fail(absl::StrCat(Where(), ": ", Shown(text), " is not expected, or more than once"));
+    return Fail(absl::StrCat(Where(), ": ", Quoted(text), " is not expected, or more than once"));
   }
   return true;
 }
@@ -224,7 +220,7 @@ class IndexHandler : public Handler {
   bool has_map = false;
 
  private:
-  std::string Where() const override { return depth_ < 2 ? "index" : Shown(name_); }
+  std::string Where() const override { return depth_ < 2 ? "index" : Quoted(name_); }
   // A value that is no string, and no shard's name therefore.
   bool Value(std::string_view what) { return (depth_ > 0 && !in_map_ && !map_is_next_) || Unexpected(what); }
 
@@ -240,7 +236,7 @@ bool IndexHandler::string(string_t& text) {
   const bool plain = !text.empty() && text.size() <= kMaxName && text != "." && text != ".." &&
                      text.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
   if (!plain)
-    return Fail(absl::StrCat(Where(), ": shard ", Shown(text), " is not the name of a file beside the index"));
+    return Fail(absl::StrCat(Where(), ": shard ", Quoted(text), " is not the name of a file beside the index"));
   if (shard_of.size() == kMaxSafetensorsTensors) return Fail("too many tensors");
   shards_.insert(text);
   if (shards_.size() > kMaxSafetensorsShards) return Fail("too many shards");

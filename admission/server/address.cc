@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {

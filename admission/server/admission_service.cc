@@ -10,7 +10,7 @@
 #include "admission/mutex.h"
 #include "admission/server/durations.h"
 #include "admission/server/session.h"
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {

@@ -12,8 +12,8 @@
 #include "admission/decision.h"
 #include "admission/server/address.h"
 #include "admission/server/http_url.h"
-#include "admission/server/utf8.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {

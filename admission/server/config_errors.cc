@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 

@@ -10,8 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "admission/check.h"
-#include "admission/server/utf8.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 #include "google/protobuf/duration.pb.h"
 
 namespace vramgate {

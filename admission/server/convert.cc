@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/estimate.h"
 #include "admission/server/durations.h"
-#include "admission/server/utf8.h"
 #include "admission/units.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {

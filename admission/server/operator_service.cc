@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "admission/server/durations.h"
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {

@@ -1,4 +1,4 @@
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 #include <cstdint>
 

@@ -1,5 +1,5 @@
 // UTF-8 at its edges: the first and last of every length, and what lies just outside.
-#include "admission/server/utf8.h"
+#include "admission/utf8.h"
 
 #include <gtest/gtest.h>
 
