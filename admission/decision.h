@@ -70,6 +70,7 @@ struct Decision {
     kAnswer,  // to the Admit of `lease.attachment`
     kEnd,     // a granted lease is gone, its bytes are back
     kStop,    // to the holder: revoked or superseded; its bytes are still counted
+    kLate,    // to nobody: a holder was seen outside of what its model's assurance declares
   };
   Kind kind = Kind::kAnswer;
   Outcome outcome = Outcome::kGranted;

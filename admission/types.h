@@ -72,6 +72,10 @@ struct Request {
   InstanceId instance = kAnyInstance;  // a pin, or any
   int32_t priority = 0;                // higher = sooner
   Costs costs;                         // to the end of the request: prompt + max_output_tokens
+  Costs start_costs;                   // of the prompt alone; for the levels above worst_case
+  int64_t prompt_tokens = 0;           // of each sequence; 0: unknown, costs are held from the start
+  int64_t max_output_tokens = 0;       // of each sequence
+  bool revocable = false;              // its caller stops it when told to
   int64_t tokens = 0;                  // prompt + max_output_tokens, all sequences: what the queue's token limit counts
   int32_t sequences = 1;               // for pricing what is used later on
   bool stream = false;                 // the lease lives as long as a stream (Session, ext_proc); else until ttl

@@ -49,16 +49,16 @@ class Progress {
   bool drawn_ = false;
 };
 
-absl::StatusOr<ReplayAnswer> RunOne(const PolicyKind& kind, const ReplayInput& input, const std::string& ledger_path,
+absl::StatusOr<ReplayAnswer> RunOne(const PolicyRun& run, const ReplayInput& input, const std::string& ledger_path,
                                     Progress& progress) {
   absl::StatusOr<std::unique_ptr<ReplayLedger>> ledger = ReplayLedger::Open(ledger_path);
   if (!ledger.ok()) return ledger.status();
   const BootClock stopwatch;
   ReplayAnswer answer;
   answer.result = Replay(
-      kind, input, {.recorder = ledger->get(), .stopwatch = &stopwatch, .progress = [&](int64_t done, int64_t all) {
-                      progress.Show(kind.name, done, all);
-                    }});
+      run, input, {.recorder = ledger->get(), .stopwatch = &stopwatch, .progress = [&](int64_t done, int64_t all) {
+                     progress.Show(run.Label(), done, all);
+                   }});
   const absl::StatusOr<AuditReport> report = (*ledger)->Close();
   if (!report.ok()) return report.status();
   if (!report->complete) return absl::DataLossError("the ledger is not complete");
@@ -84,9 +84,9 @@ std::string Title(const ReplayFlags& flags, const ReplayQuestion& q) {
 
 absl::Status RunSweep(const ReplayFlags& flags, const ReplayQuestion& q, Progress& progress) {
   std::vector<SweepAnswer> answers;
-  for (const PolicyKind* kind : q.policies) {
-    const auto show = [&](int64_t runs) { progress.Show(absl::StrCat("sweep ", std::string(kind->name)), runs, 60); };
-    answers.push_back({std::string(kind->name), Sweep(*kind, q.input, q.target_wait_s, ResizePool, show)});
+  for (const PolicyRun& run : q.policies) {
+    const auto show = [&](int64_t runs) { progress.Show(absl::StrCat("sweep ", run.Label()), runs, 60); };
+    answers.push_back({run.Label(), Sweep(run, q.input, q.target_wait_s, ResizePool, show)});
   }
   progress.Clear();
   std::cout << (flags.format == "json" ? SweepJson(answers) : SweepText(answers));
@@ -110,10 +110,10 @@ absl::Status Run(const ReplayFlags& flags, ExitCode& exit) {
   if (flags.sweep) return RunSweep(flags, q, progress);
   std::vector<ReplayAnswer> answers;
   std::vector<ReplayResult> results;
-  for (const PolicyKind* kind : q.policies) {
-    const std::string suffix = q.policies.size() > 1 ? absl::StrCat(".", std::string(kind->name)) : "";
+  for (const PolicyRun& run : q.policies) {
+    const std::string suffix = q.policies.size() > 1 ? absl::StrCat(".", run.Label()) : "";
     absl::StatusOr<ReplayAnswer> answer =
-        RunOne(*kind, q.input, flags.ledger.empty() ? "" : flags.ledger + suffix, progress);
+        RunOne(run, q.input, flags.ledger.empty() ? "" : flags.ledger + suffix, progress);
     if (!answer.ok()) return answer.status();
     if (!flags.plot.empty()) results.push_back(answer->result);
     answers.push_back(*std::move(answer));

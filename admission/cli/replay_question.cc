@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "admission/check.h"
 #include "admission/cli/flag_reader.h"
 #include "admission/server/config.h"
@@ -173,19 +174,38 @@ absl::Status MakeFromConfig(const ReplayFlags& f, FlagReader& read, const Trace&
   return absl::InvalidArgumentError("--kv-tokens: missing: the config leaves nothing for KV");
 }
 
+// A policy that has a risk is run at each that is asked for.
+void AddPolicy(const PolicyKind& kind, const std::vector<double>& risks, ReplayQuestion& q) {
+  for (const double risk : risks) {
+    q.policies.push_back({&kind, risk});
+    if (!kind.has_risk()) return;
+  }
+}
+
 absl::Status ReadPolicies(const ReplayFlags& f, ReplayQuestion& q) {
   if (f.compare && !f.policies.empty())
     return absl::InvalidArgumentError("--policy: cannot go with --compare, which runs all of them");
+  std::vector<double> risks;
+  for (const std::string& text : f.risks) {
+    double risk = 0;
+    if (!absl::SimpleAtod(text, &risk) || !(risk >= kLeastRisk && risk <= kMostRisk)) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("--risk: \"%s\" is no part of windows from %g to %g", text, kLeastRisk, kMostRisk));
+    }
+    risks.push_back(risk);
+  }
+  if (risks.empty() && f.compare) risks = {1e-2, 1e-3};
+  if (risks.empty()) risks = {1e-3};
   if (f.compare) {
-    for (const PolicyKind& kind : Policies()) q.policies.push_back(&kind);
+    for (const PolicyKind& kind : Policies()) AddPolicy(kind, risks, q);
   }
   for (const std::string& name : f.policies) {
     const PolicyKind* kind = FindPolicy(name);
     if (kind == nullptr)
       return absl::InvalidArgumentError(absl::StrCat("--policy: \"", name, "\" is none of ", PolicyNames()));
-    q.policies.push_back(kind);
+    AddPolicy(*kind, risks, q);
   }
-  if (q.policies.empty()) q.policies.push_back(FindPolicy("worst_case"));
+  if (q.policies.empty()) q.policies.push_back({FindPolicy("worst_case")});
   return absl::OkStatus();
 }
 
@@ -211,6 +231,10 @@ void AddReplayFlags(CLI::App& command, ReplayFlags& f) {
       ->check(CLI::IsMember({"backfill", "fcfs"}));
   command.add_option("--policy", f.policies, "worst_case (default), or another; again for several")->type_name("NAME");
   command.add_flag("--compare", f.compare, "run every policy");
+  command
+      .add_option("--risk", f.risks,
+                  "statistical: windows with a revocation, of all (default: 0.001); again for several")
+      ->type_name("R");
   add("--max-queue", f.max_queue, "N", "requests that may wait (default: the config's, or no limit)");
   add("--max-wait", f.max_wait, "DURATION", "how long one may wait (default: the config's, or no limit)");
   add("--step-base", f.step_base, "DURATION", "of a step, whatever it computes (default: 8ms)");

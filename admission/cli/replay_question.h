@@ -22,7 +22,7 @@ struct ReplayFlags {
   std::string kv_tokens, max_tokens, speed, seed, first, order, target_wait;
   std::string max_queue, max_wait;
   std::string block_tokens, step_tokens, max_sequences, step_base, step_token;
-  std::vector<std::string> policies;
+  std::vector<std::string> policies, risks;
   bool compare = false;
   bool sweep = false;
   std::string ledger, plot;
@@ -31,7 +31,7 @@ struct ReplayFlags {
 
 struct ReplayQuestion {
   ReplayInput input;
-  std::vector<const PolicyKind*> policies;
+  std::vector<PolicyRun> policies;
   double speed = 1;
   double target_wait_s = 0;  // of a sweep
   int64_t skipped_lines = 0;

@@ -74,6 +74,13 @@ std::string ReplayJson(const std::vector<ReplayAnswer>& answers) {
     json["decision_ns_p50"] = r.decision_ns_p50;
     json["decision_ns_p99"] = r.decision_ns_p99;
     json["steps"] = r.steps;
+    if (r.control) {
+      json["windows"] = r.control->windows;
+      json["error_rate"] = r.control->rate;
+      json["error_bound"] = r.control->bound;
+      json["delay_windows"] = r.control->delay;
+      json["deviations"] = r.control->deviations;
+    }
     list.push_back(std::move(json));
   }
   return list.dump(2) + "\n";

@@ -102,8 +102,8 @@ struct EngineProfile {
   const Step& StepFor(int64_t device_bytes) const;
 };
 
-// By name or alias ("vllm" is the newest), or the path of a file. NOT_FOUND: lists the names, or no such file. INVALID_ARGUMENT: the
-// file is not a profile; names the field.
+// By name or alias ("vllm" is the newest), or the path of a file. NOT_FOUND: lists the names, or no such file.
+// INVALID_ARGUMENT: the file is not a profile; names the field.
 absl::StatusOr<EngineProfile> FindEngineProfile(std::string_view name_or_path);
 absl::StatusOr<EngineProfile> ParseEngineProfile(std::string_view json, std::string_view name_for_errors);
 

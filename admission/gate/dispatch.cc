@@ -4,9 +4,11 @@
 
 namespace vramgate {
 
-Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, WaitQueue& queue, const GateConfig::Queue& limits)
+Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& outlooks, WaitQueue& queue,
+                   const GateConfig::Queue& limits)
     : fleet_(fleet),
       budget_(budget),
+      outlooks_(outlooks),
       queue_(queue),
       max_bypass_(limits.max_bypass),
       bypass_window_ns_(NonNegativeNanos(limits.bypass_window)),
@@ -27,9 +29,21 @@ bool Dispatch::Takes(AccountId id, int64_t bytes, int64_t* free_bytes) const {
   return bytes <= account.free_bytes() && account.overusers == 0 && !HardClosed(id);
 }
 
-bool Dispatch::CanTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const {
+// Whether the KV pool of `id` takes it; an instance without one has its devices.
+bool Dispatch::PoolTakes(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const {
+  const AccountId pool = fleet_.instance(id).pool;
+  if (pool == kNoAccount) return true;
+  const Outlook* outlook = outlooks_[Index(id)].get();
+  if (outlook == nullptr) return Takes(pool, cost.kv_bytes, free_bytes);
+  // At least a byte: what more it takes at once is not known of the least of a line.
+  if (!Takes(pool, 1, free_bytes)) return false;
+  return lease == nullptr || outlook->Fits(*lease, budget_.account(pool));
+}
+
+bool Dispatch::CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const {
+  const Instance& instance = fleet_.instance(id);
   const int64_t device_bytes = instance.device_bytes(cost);
-  bool takes = instance.pool == kNoAccount || Takes(instance.pool, cost.kv_bytes, free_bytes);
+  bool takes = PoolTakes(id, cost, lease, free_bytes);
   for (AccountId device : instance.devices) {
     takes = takes && !budget_.account(device).stale && Takes(device, device_bytes, free_bytes);
   }
@@ -44,7 +58,7 @@ Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
     const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
     int64_t free_bytes = kUnlimitedBytes;
     int64_t tenant_free = kUnlimitedBytes;
-    const bool devices = CanTake(instance, cost, &free_bytes);
+    const bool devices = CanTake(id, cost, &lease, &free_bytes);
     const bool share = tenant == kNoAccount || Takes(tenant, instance.total_bytes(cost), &tenant_free);
     if (devices) verdict.devices_short = false;
     if (share) verdict.tenant_short = false;
@@ -105,7 +119,7 @@ bool Dispatch::Hopeless(int line) const {
   for (InstanceId id : fleet_.lines()[static_cast<size_t>(line)].alternatives) {
     const Instance& instance = fleet_.instance(id);
     int64_t free_bytes = kUnlimitedBytes;
-    if (CanTake(instance, state.least[static_cast<size_t>(instance.price_class)], &free_bytes)) return false;
+    if (CanTake(id, state.least[static_cast<size_t>(instance.price_class)], nullptr, &free_bytes)) return false;
   }
   return true;
 }

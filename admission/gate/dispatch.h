@@ -15,19 +15,24 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "admission/gate/budget.h"
 #include "admission/gate/fleet.h"
 #include "admission/gate/gate_config.h"
+#include "admission/gate/outlook.h"
 #include "admission/gate/wait_queue.h"
 
 namespace vramgate {
 
 class Dispatch {
  public:
-  Dispatch(const Fleet& fleet, const Budget& budget, WaitQueue& queue, const GateConfig::Queue& limits);
+  // `outlooks`: by instance; null where it has none.
+  using Outlooks = std::vector<std::unique_ptr<Outlook>>;
+  Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& outlooks, WaitQueue& queue,
+           const GateConfig::Queue& limits);
 
   // Where a waiter could go now, and what it lacks.
   struct Verdict {
@@ -59,7 +64,9 @@ class Dispatch {
             Grant grant);
   template <typename Visit>
   void ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const;
-  bool CanTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const;
+  // `lease`: null where only the least that anybody costs is known.
+  bool CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const;
+  bool PoolTakes(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const;
   bool Takes(AccountId id, int64_t bytes, int64_t* free_bytes) const;
   bool Hopeless(int line) const;
   bool Exhausted(const Lease& lease, Instant now) const;
@@ -79,6 +86,7 @@ class Dispatch {
 
   const Fleet& fleet_;
   const Budget& budget_;
+  const Outlooks& outlooks_;
   WaitQueue& queue_;
   const int32_t max_bypass_;
   const int64_t bypass_window_ns_;

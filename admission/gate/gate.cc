@@ -28,15 +28,21 @@ Gate::Gate(const GateConfig& config)
     : config_(config),
       fleet_(config_, budget_),
       tenants_(config_, budget_),
+      lengths_(config_.models.size()),
       table_(config_.leases.max),
+      outlooks_(fleet_.instances().size()),
+      steps_counted_(fleet_.instances().size()),
       queue_(fleet_, config_.queue),
-      dispatch_(fleet_, budget_, queue_, config_.queue),
+      dispatch_(fleet_, budget_, outlooks_, queue_, config_.queue),
       forecast_(fleet_.islands()),
-      counts_(config_.models.size()) {}
+      counts_(config_.models.size()) {
+  MakeOutlooks();
+}
 
 Gate::~Gate() {
   // In place of an end for each: the process, or a test, is over.
   overusers_.clear();
+  outlooks_.clear();
   for (Lease* lease = table_.FirstInUse(0); lease != nullptr;
        lease = table_.FirstInUse(LeaseTable::Slot(lease->id) + 1)) {
     if (lease->order_hook.is_linked()) queue_.Leave(*lease);
@@ -87,6 +93,7 @@ Gate::Admission Gate::Answer(Outcome outcome, const Request& request, Instant no
 
 Gate::Admission Gate::Admit(const Request& request, Instant now, Effects& out) {
   Tick(now);
+  CountSteps(now, out);
   if (Lease* lease = table_.FindKey({request.caller, request.tenant, request.request_id}); lease != nullptr) {
     return Join(*lease, request, now, out);
   }
@@ -103,10 +110,16 @@ bool Gate::SameContent(const Lease& lease, const Request& request) const {
 void Gate::Attach(Lease& lease, const Request& request, Instant now) {
   ++lease.attachment;
   lease.stream = request.stream;
+  lease.revocable = request.revocable;
   lease.ttl = request.ttl > absl::ZeroDuration() ? request.ttl : config_.leases.ttl;
   lease.drain = std::max(request.drain, config_.leases.abort_linger);
   if (lease.state != LeaseState::kWaiting) return;
-  const Instant wait_end = now + std::min(request.max_wait, config_.queue.max_wait);
+  lease.prompt_tokens = request.prompt_tokens;
+  lease.max_output_tokens = request.max_output_tokens;
+  lease.start_costs = request.start_costs;
+  // Who gave way had been let in: the queue's limits are for those who had not.
+  const bool returns = lease.holder.revocations > 0;
+  const Instant wait_end = now + (returns ? request.max_wait : std::min(request.max_wait, config_.queue.max_wait));
   lease.deadline_first = request.deadline < wait_end;
   table_.SetTimer(lease, std::min(request.deadline, wait_end));
 }
@@ -215,6 +228,8 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
   const Dispatch::Verdict verdict = dispatch_.Judge(lease, TenantOf(lease));
   if (verdict.stale) {
     RefuseWaiter(lease, Outcome::kRejectedTelemetryStale, false, now, out);
+  } else if (lease.holder.revocations > 0 && request.max_wait > absl::ZeroDuration()) {
+    return {ref, true};
   } else if (request.max_wait <= absl::ZeroDuration() || config_.queue.max_wait <= absl::ZeroDuration()) {
     RefuseWaiter(lease, AtOnce(Overdue(lease)), false, now, out);
   } else if (queue_.size() > config_.queue.max_requests || queue_.tokens() > config_.queue.max_tokens) {

@@ -16,6 +16,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +29,8 @@
 #include "admission/gate/forecast.h"
 #include "admission/gate/gate_config.h"
 #include "admission/gate/lease_table.h"
+#include "admission/gate/length_classes.h"
+#include "admission/gate/outlook.h"
 #include "admission/gate/tenant_table.h"
 #include "admission/gate/wait_queue.h"
 #include "admission/ledger_row.h"
@@ -72,7 +76,7 @@ class Gate {
     kClientGone,  // the engine may go on: lingers for abort_linger
   };
   // The holder's end; of a lingering lease, the engine's word. A stale reference (taken over, or gone) does nothing.
-  void End(LeaseRef lease, EndKind kind, Instant now, Effects& out);
+  void End(LeaseRef lease, EndKind kind, Instant now, Effects& out, int64_t output_tokens = -1);
   // By name, for unary leases: any attachment. False: unknown, finished, or of another caller.
   bool Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out);
 
@@ -81,7 +85,24 @@ class Gate {
   Renewal Renew(LeaseId id, uint32_t caller, Instant now, Effects& out);
   // What the lease uses by now. More than it reserved is charged where it fits; the rest is an OVERUSE, which closes
   // the accounts that lack it to new grants until it is over.
-  void Progress(LeaseId id, const Costs& used, Instant now, Effects& out);
+  // `output_tokens`: of each sequence, so far; -1: not said.
+  void Progress(LeaseId id, const Costs& used, Instant now, Effects& out, int64_t output_tokens = -1);
+
+  // What an engine says after a step, or several: at the levels above worst_case that is what time is counted by.
+  struct StepReport {
+    int64_t steps = 1;
+    struct Ended {
+      LeaseRef lease;
+      int64_t output_tokens = -1;  // of each sequence; -1: unknown
+    };
+    std::span<const Ended> ended;  // complete, their bytes free
+    struct Emitted {
+      LeaseId lease;
+      int64_t output_tokens = 0;  // of each sequence, so far
+    };
+    std::span<const Emitted> emitted;  // where it is not one more with each step; their first is always said
+  };
+  void Step(InstanceId instance, const StepReport& report, Instant now, Effects& out);
 
   // Asks a holder to stop within `grace`, after which the lease lingers for its drain time; refuses a waiter. False:
   // unknown.
@@ -104,7 +125,7 @@ class Gate {
 
   // Everything that is due by `now`: waits that are over, leases that expire, lingers that end.
   void Advance(Instant now, Effects& out);
-  Instant NextTimer() const { return table_.NextTimer(); }
+  Instant NextTimer() const;
 
   // Waiters get kRejectedDraining at once, later Admits too; holders may finish.
   void Drain(Instant now, Effects& out);
@@ -127,6 +148,8 @@ class Gate {
   const Budget& budget() const { return budget_; }
   const Fleet& fleet() const { return fleet_; }
   const WaitQueue& queue() const { return queue_; }
+  // Null: the instance is at worst_case.
+  const Outlook* outlook(InstanceId id) const { return outlooks_[Index(id)].get(); }
   struct ModelCounts {
     int64_t held = 0;  // lingering included
     int64_t lingering = 0;
@@ -145,6 +168,7 @@ class Gate {
       boost::intrusive::list<Lease, boost::intrusive::member_hook<Lease, OveruseHook, &Lease::overuse_hook>>;
 
   void Tick(Instant now);
+  void MakeOutlooks();
   Admission Answer(Outcome outcome, const Request& request, Instant now, Effects& out);
   Admission Join(Lease& lease, const Request& request, Instant now, Effects& out);
   Admission AdmitNew(const Request& request, Instant now, Effects& out);
@@ -165,6 +189,17 @@ class Gate {
   void RefuseOverdue(Lease& lease, Instant now, Effects& out);
   void Linger(Lease& lease, Outcome ending, absl::Duration time, Instant now, Effects& out);
   void Free(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Effects& out);
+  void FreeOnly(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Effects& out);
+  Charges ChargesOf(const Lease& lease, InstanceId id) const;
+  Outlook* OutlookOf(const Lease& lease) {
+    return lease.instance == kAnyInstance ? nullptr : outlooks_[Index(lease.instance)].get();
+  }
+  void CountSteps(Instant now, Effects& out);
+  void SayLate(const Lease& lease, Instant now, Effects& out) const;
+  void SettleSteps(InstanceId id, Instant now, Effects& out);
+  void Need(Lease& lease, int64_t kv_bytes, Instant now, Effects& out);
+  void Relieve(InstanceId id, Instant now, Effects& out);
+  void KeepPlace(Lease& lease, Instant now);
   void Erase(Lease& lease);
   void Due(Lease& lease, Instant now, Effects& out);
   void DispatchIsland(int island, Instant now, Effects& out);
@@ -179,7 +214,10 @@ class Gate {
   Budget budget_;  // outlives everything that holds a Reservation
   Fleet fleet_;
   TenantTable tenants_;
+  std::vector<std::unique_ptr<LengthClasses>> lengths_;  // by model; null at worst_case
   mutable LeaseTable table_;
+  Dispatch::Outlooks outlooks_;         // by instance; null at worst_case
+  std::vector<Instant> steps_counted_;  // by instance: where steps are counted by the clock, until when
   WaitQueue queue_;
   Dispatch dispatch_;
   Forecast forecast_;
@@ -190,6 +228,7 @@ class Gate {
   int64_t held_ = 0;  // including lingering
   int64_t lingering_ = 0;
   bool draining_ = false;
+  bool counts_steps_ = false;  // of some instance, by the clock
 };
 
 // Calls `visit(account, bytes)` for each account of which `lease` uses more than it reserved.

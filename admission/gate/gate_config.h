@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -19,6 +20,32 @@ struct DeviceSpec {
   int64_t ceiling_bytes = 0;   // the same without foreign use
 };
 
+// How far a reservation may stay below the worst case: docs/admission.md has each level's promise.
+enum class Assurance : uint8_t {
+  kWorstCase,    // prompt + max_output_tokens, from the start
+  kLockstep,     // what is used now; the future peak of all holders fits
+  kStatistical,  // what is used now; the future fits but for a stated risk
+};
+std::string_view AssuranceName(Assurance level);
+// Of the statistical level: more is no promise, less is never seen.
+inline constexpr double kLeastRisk = 1e-6;
+inline constexpr double kMostRisk = 0.2;
+
+// What the levels above worst_case need to know of the engine. Its pool is preallocated.
+struct AssuranceSpec {
+  Assurance level = Assurance::kWorstCase;
+  double risk = 1e-3;                    // statistical: windows with a revocation, of all
+  int64_t typical_output_tokens = 1024;  // outputs up to here are told apart by the step, or nearly
+  int64_t block_tokens = 16;
+  std::vector<int64_t> block_bytes;       // by price class: what a sequence's next block takes at most, on each device
+  int64_t max_sequences = 0;              // that the engine runs at once; 0: any number
+  int64_t prompt_tokens_per_step = 2048;  // that it computes at least, beside all decodes, first come first served
+  double min_tokens_per_step = 1;         // of a sequence, once its prompt is computed
+  double max_tokens_per_step = 1;
+  double steps_per_s = 0;        // 0: the engine reports its steps (Gate::Step); else they are counted by the clock
+  int64_t lookahead_tokens = 0;  // bytes are granted for so many tokens ahead of those that are assumed
+};
+
 // One running copy of a model. Account `pool/<model>/<name>` where its pool is preallocated.
 struct InstanceSpec {
   std::string name;
@@ -31,6 +58,7 @@ struct InstanceSpec {
 struct ModelSpec {
   std::string name;
   std::vector<InstanceSpec> instances;
+  AssuranceSpec assurance;
 };
 
 // Account `tenant/<name>`. A tenant's limit bounds the bytes of its leases summed over all devices.

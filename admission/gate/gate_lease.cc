@@ -5,13 +5,6 @@
 #include "admission/gate/gate.h"
 
 namespace vramgate {
-namespace {
-
-// Beyond any device: a report above it is a lie, and must not fill a share that has no limit.
-constexpr int64_t kMostBytes = int64_t{1} << 44;
-
-}  // namespace
-
 void Gate::Say(const Lease& lease, Decision::Kind kind, Outcome outcome, Instant now, Effects& out) const {
   Decision decision{
       .kind = kind, .outcome = outcome, .lease = lease.ref(), .model = lease.model, .instance = lease.instance};
@@ -40,12 +33,14 @@ void Gate::Rows(LedgerEvent event, const Lease& lease, int sign, Instant now, Ef
 }
 
 void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
-  const Instance& instance = fleet_.instance(id);
-  const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
-  std::optional<Reservation> held = budget_.TryReserve(fleet_.ChargesOf(instance, cost, TenantOf(lease)));
+  std::optional<Reservation> held = budget_.TryReserve(ChargesOf(lease, id));
   CHECK(held.has_value(), "Gate: granted what does not fit");
   lease.reservation = *std::move(held);
   lease.instance = id;
+  if (Outlook* outlook = OutlookOf(lease); outlook != nullptr) {
+    outlook->Add(lease);
+    lease.used.kv_bytes = outlook->StartBytes(lease);
+  }
   lease.granted = now;
   ++held_;
   ++counts_[Index(lease.model)].held;
@@ -70,10 +65,12 @@ void Gate::HoldFor(Lease& lease, Instant now) {
   }
 }
 
-void Gate::End(LeaseRef ref, EndKind kind, Instant now, Effects& out) {
+void Gate::End(LeaseRef ref, EndKind kind, Instant now, Effects& out, int64_t output_tokens) {
   Tick(now);
+  CountSteps(now, out);
   Lease* lease = table_.Find(ref.id);
   if (lease == nullptr || lease->attachment != ref.attachment) return;
+  lease->output_tokens = output_tokens;
   if (lease->state == LeaseState::kWaiting) return Cancel(ref, now, out);
   if (lease->state != LeaseState::kPlaceKept) (void)Release(ref.id, lease->caller, kind, now, out);
 }
@@ -175,6 +172,11 @@ void Gate::Linger(Lease& lease, Outcome ending, absl::Duration time, Instant now
 // The bytes come back, the lease is gone, and whoever fits now goes.
 void Gate::Free(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Effects& out) {
   const int island = IslandOf(lease);
+  FreeOnly(lease, event, ending, now, out);
+  DispatchIsland(island, now, out);
+}
+
+void Gate::FreeOnly(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Effects& out) {
   const Charges charges = lease.reservation.charges();
   ModelCounts& counts = counts_[Index(lease.model)];
   if (lease.state == LeaseState::kLingering) {
@@ -184,59 +186,23 @@ void Gate::Free(Lease& lease, LedgerEvent event, Outcome ending, Instant now, Ef
   --held_;
   --counts.held;
   EndOveruse(lease);
+  if (Outlook* outlook = OutlookOf(lease); outlook != nullptr) {
+    outlook->Remove(lease, {lease.output_tokens, ending != Outcome::kCompleted || lease.revoking});
+  }
   const Instance& instance = fleet_.instance(lease.instance);
-  forecast_.Released(island, instance.total_bytes(lease.costs[static_cast<size_t>(instance.price_class)]), now);
+  forecast_.Released(IslandOf(lease), instance.total_bytes(lease.costs[static_cast<size_t>(instance.price_class)]),
+                     now);
   Say(lease, Decision::Kind::kEnd, lease.revoking ? Outcome::kRevoked : ending, now, out);
   lease.reservation.Reset();
   for (const Charge& charge : charges.list()) Row(event, &lease, charge.account, -charge.bytes, now, out);
+  if (lease.holder.gave_way && !lease.request_id.empty()) return KeepPlace(lease, now);
   Erase(lease);
-  DispatchIsland(island, now, out);
 }
 
 void Gate::Erase(Lease& lease) {
   const int32_t tenant = lease.tenant;
   table_.Erase(lease);
   tenants_.Release(tenant);
-}
-
-// --- Progress ---
-
-void Gate::Progress(LeaseId id, const Costs& used, Instant now, Effects& out) {
-  Tick(now);
-  Lease* lease = table_.Find(id);
-  if (lease == nullptr || lease->state != LeaseState::kHeld) return;
-  const Instance& instance = fleet_.instance(lease->instance);
-  const RankCost& cost = used[static_cast<size_t>(instance.price_class)];
-  const RankCost before = lease->used;
-  EndOveruse(*lease);
-  lease->used.kv_bytes = std::max(lease->used.kv_bytes, std::min(cost.kv_bytes, kMostBytes));
-  lease->used.activation_bytes = std::max(lease->used.activation_bytes, std::min(cost.activation_bytes, kMostBytes));
-  ChargeOveruse(*lease, now, out);
-  if (lease->overuse_hook.is_linked()) {
-    ++counts_[Index(lease->model)].overuses;
-    Rows(LedgerEvent::kOveruse, *lease, 0, now, out);
-  }
-  // Less room may close less: see Dispatch.
-  if (lease->used != before) DispatchIsland(IslandOf(*lease), now, out);
-}
-
-// Charges what fits of a reported overuse; the accounts that lack the rest are closed while it lasts.
-void Gate::ChargeOveruse(Lease& lease, Instant now, Effects& out) {
-  EndOveruse(lease);
-  ForEachOverused(lease, [&](AccountId id, int64_t bytes) {
-    if (lease.reservation.TryGrow(id, bytes)) {
-      Row(LedgerEvent::kExtend, &lease, id, bytes, now, out);
-      return;
-    }
-    ++budget_.mutable_account(id).overusers;
-    if (!lease.overuse_hook.is_linked()) overusers_.push_back(lease);
-  });
-}
-
-void Gate::EndOveruse(Lease& lease) {
-  if (!lease.overuse_hook.is_linked()) return;
-  ForEachOverused(lease, [&](AccountId id, int64_t) { --budget_.mutable_account(id).overusers; });
-  overusers_.erase(overusers_.iterator_to(lease));
 }
 
 // --- Time and devices ---
@@ -272,6 +238,7 @@ void Gate::RefuseOverdue(Lease& lease, Instant now, Effects& out) {
 
 void Gate::Advance(Instant now, Effects& out) {
   Tick(now);
+  CountSteps(now, out);
   while (Lease* lease = table_.FirstDue(now)) Due(*lease, now, out);
 }
 

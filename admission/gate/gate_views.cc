@@ -79,6 +79,8 @@ void Gate::CheckInvariants() const {
   int64_t lingering = 0;
   int64_t waiting = 0;
   int64_t tokens = 0;
+  int64_t returned = 0;  // gave way, and wait again: the queue's limits are not for them
+  int64_t returned_tokens = 0;
   for (const Lease* lease = table_.FirstInUse(0); lease != nullptr;
        lease = table_.FirstInUse(LeaseTable::Slot(lease->id) + 1)) {
     const bool holds = lease->state == LeaseState::kHeld || lease->state == LeaseState::kLingering;
@@ -90,6 +92,10 @@ void Gate::CheckInvariants() const {
     if (lease->state == LeaseState::kWaiting) {
       ++waiting;
       tokens += lease->tokens;
+      if (lease->holder.revocations > 0) {
+        ++returned;
+        returned_tokens += lease->tokens;
+      }
     }
     for (const Charge& charge : lease->reservation.charges().list()) {
       reserved[Index(charge.account)] += charge.bytes;
@@ -106,7 +112,8 @@ void Gate::CheckInvariants() const {
   }
   CHECK(held == held_ && lingering == lingering_, "held and lingering counts");
   CHECK(waiting == queue_.size() && tokens == queue_.tokens(), "the queue's counts are not its waiters'");
-  CHECK(queue_.size() <= config_.queue.max_requests && queue_.tokens() <= config_.queue.max_tokens,
+  CHECK(queue_.size() - returned <= config_.queue.max_requests &&
+            queue_.tokens() - returned_tokens <= config_.queue.max_tokens,
         "I6: queue over its limit");
   CHECK(table_.size() <= config_.leases.max, "I6: leases over their limit");
 }

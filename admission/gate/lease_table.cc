@@ -52,8 +52,8 @@ Lease* LeaseTable::Create(const LeaseKey& key) {
 }
 
 void LeaseTable::Erase(Lease& lease) {
-  CHECK(!lease.order_hook.is_linked() && !lease.overuse_hook.is_linked(),
-        "LeaseTable: erased while queued or overusing");
+  CHECK(!lease.order_hook.is_linked() && !lease.overuse_hook.is_linked() && !lease.holder_hook.is_linked(),
+        "LeaseTable: erased while queued, overusing or in an outlook");
   SetTimer(lease, kNever);
   if (lease.key_hook.is_linked()) keys_.erase(keys_.iterator_to(lease));
   lease.reservation.Reset();
@@ -62,6 +62,8 @@ void LeaseTable::Erase(Lease& lease) {
   lease.instance = kAnyInstance;
   lease.bypassed = 0;
   lease.used = {};
+  lease.output_tokens = -1;
+  lease.holder = {};
   lease.ending = Outcome::kCompleted;
   --in_use_;
   free_.push_back(static_cast<uint32_t>(Slot(lease.id)));

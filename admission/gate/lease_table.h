@@ -22,6 +22,8 @@
 
 #include "admission/decision.h"
 #include "admission/gate/budget.h"
+#include "admission/gate/future_usage.h"
+#include "admission/gate/length_classes.h"
 #include "admission/types.h"
 
 namespace vramgate {
@@ -48,6 +50,27 @@ using OrderHook = boost::intrusive::set_member_hook<boost::intrusive::optimize_s
 using KeyHook = boost::intrusive::unordered_set_member_hook<>;
 using OveruseHook = boost::intrusive::list_member_hook<>;
 
+using HolderHook = boost::intrusive::list_member_hook<>;
+using BlockHook = boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+
+// HELD, at a level above worst_case: what the instance's Outlook keeps of it.
+struct HolderState {
+  FutureUsage::Growth growth;
+  FutureUsage::Holder usage;  // as it was added
+  LengthClasses::Table table;
+  int64_t counted_tokens = 0;    // emitted, as the lengths have it
+  int64_t emitted_at_since = 0;  // of each sequence, by growth.since; below 0: steps until its prompt is computed
+  int64_t granted_step = 0;
+  int64_t prompt_end = 0;   // step by which its prompt is computed
+  int64_t look_at = 0;      // step at which it needs another block, or should be done with something
+  int32_t revocations = 0;  // also while it waits again
+  bool gave_way = false;    // asked to stop so that another can go on
+  bool prompt_done = false;
+  bool sure = false;       // was sure to fit when granted
+  bool overusing = false;  // needs more than there is, and nobody can be asked to give way
+  bool late = false;       // seen outside of what is declared
+};
+
 struct Lease {
   LeaseId id;
   uint32_t attachment = 0;
@@ -70,7 +93,13 @@ struct Lease {
   std::string request_id;        // keeps its capacity when the slot is reused
   std::string_view tenant_name;  // the gate's tenant outlives the lease
   Costs costs;
-  RankCost used;  // HELD: reported progress beyond the reservation, while overusing
+  Costs start_costs;
+  int64_t prompt_tokens = 0;
+  int64_t max_output_tokens = 0;
+  bool revocable = false;
+  HolderState holder;
+  int64_t output_tokens = -1;  // of each sequence, as its end said
+  RankCost used;               // HELD: reported progress beyond the reservation, while overusing
   int64_t tokens = 0;
   int32_t sequences = 1;
   Reservation reservation;
@@ -86,6 +115,8 @@ struct Lease {
   OrderHook order_hook;
   KeyHook key_hook;
   OveruseHook overuse_hook;
+  HolderHook holder_hook;
+  BlockHook block_hook;
 
   LeaseKey key() const { return {caller, tenant_name, request_id}; }
   LeaseRef ref() const { return {id, attachment}; }

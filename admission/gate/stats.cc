@@ -4,7 +4,7 @@ namespace vramgate {
 
 void Stats::Count(const Decision& decision) {
   const size_t model = Index(decision.model);
-  if (decision.kind == Decision::Kind::kStop) {
+  if (decision.kind == Decision::Kind::kStop || decision.kind == Decision::Kind::kLate) {
     // A revocation is counted when it is asked for; a takeover, as the end of the former stream.
     if (decision.outcome == Outcome::kSuperseded) ++outcomes_[model][static_cast<size_t>(decision.outcome)];
     if (decision.outcome == Outcome::kRevoked && !decision.grace_over) ++revocations_[model];

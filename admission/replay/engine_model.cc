@@ -45,6 +45,12 @@ void EngineModel::Preempt(size_t index, EngineEffects& out) {
   running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
 }
 
+void EngineModel::Stop(int32_t job, EngineEffects& out) {
+  const auto it = std::find_if(running_.begin(), running_.end(), [job](const Sequence& s) { return s.job == job; });
+  CHECK(it != running_.end() && !stepping_, "EngineModel: stopped what does not run, or amid a step");
+  Preempt(static_cast<size_t>(it - running_.begin()), out);
+}
+
 size_t EngineModel::Victim() const {
   switch (victim_) {
     case VictimRule::kNewest:
@@ -94,11 +100,13 @@ absl::Duration EngineModel::BeginStep(EngineEffects& out) {
     tokens += sequence.step_tokens;
   }
   ++steps_;
+  stepping_ = true;
   computed_tokens_ += tokens;
   return options_.step_base + options_.step_token * tokens;
 }
 
 void EngineModel::EndStep(EngineEffects& out) {
+  stepping_ = false;
   size_t kept = 0;
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = running_[i];

@@ -83,6 +83,9 @@ class EngineModel {
   // Tokens are emitted; those that are done leave.
   void EndStep(EngineEffects& out);
 
+  // Takes all of `job`'s blocks. REQUIRES: it is running, no step is under way.
+  void Stop(int32_t job, EngineEffects& out);
+
   std::span<const Sequence> running() const { return running_; }  // in the order of starting
   // Tokens that `job` had generated when it was preempted last; of a job that is not running.
   int32_t generated(int32_t job) const;
@@ -91,6 +94,7 @@ class EngineModel {
   const EngineOptions& options() const { return options_; }
 
   int64_t steps() const { return steps_; }
+  int64_t completed_steps() const { return stepping_ ? steps_ - 1 : steps_; }
   int64_t emitted_tokens() const { return emitted_tokens_; }
   int64_t computed_tokens() const { return computed_tokens_; }      // all that steps were made of
   int64_t recomputed_tokens() const { return recomputed_tokens_; }  // lost by preemptions
@@ -108,6 +112,7 @@ class EngineModel {
   std::vector<int32_t> generated_;  // by job
   int64_t occupied_bytes_ = 0;
   int64_t steps_ = 0;
+  bool stepping_ = false;  // one of them is under way
   int64_t emitted_tokens_ = 0;
   int64_t computed_tokens_ = 0;
   int64_t recomputed_tokens_ = 0;

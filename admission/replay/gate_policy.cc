@@ -1,46 +1,107 @@
 #include "admission/replay/gate_policy.h"
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "admission/check.h"
 
 namespace vramgate {
 namespace {
 
+// The engine as it is: what a step computes of prompts beside the decodes of all that may run.
+AssuranceSpec AssuranceOf(const Scene& scene) {
+  const EngineOptions& engine = scene.engine.options();
+  AssuranceSpec spec;
+  spec.level = *scene.level;
+  spec.risk = scene.risk;
+  spec.block_tokens = engine.curve.block_tokens();
+  spec.block_bytes.assign(kMaxPriceClasses, engine.curve.largest_block_bytes());
+  spec.max_sequences = engine.max_sequences;
+  spec.prompt_tokens_per_step = std::max<int64_t>(1, engine.step_tokens - engine.max_sequences);
+  spec.typical_output_tokens = 1;
+  for (const Job& job : scene.jobs) {
+    spec.typical_output_tokens = std::max<int64_t>(spec.typical_output_tokens, job.max_tokens);
+  }
+  return spec;
+}
+
 GateConfig ConfigOf(const Scene& scene) {
   GateConfig config = scene.gate;
   if (scene.fcfs) config.queue.max_bypass = 0;
   config.ledger = scene.recorder != nullptr;
+  config.models[Index(scene.model)].assurance = AssuranceOf(scene);
   return config;
 }
 
 }  // namespace
 
-GatePolicy::GatePolicy(const Scene& scene) : scene_(scene), gate_(ConfigOf(scene)), leases_(scene.jobs.size()) {
+GatePolicy::GatePolicy(const Scene& scene)
+    : scene_(scene), gate_(ConfigOf(scene)), leases_(scene.jobs.size()), emitting_(scene.jobs.size()) {
   gate_.Start(Instant{0}, effects_);
   Apply(-1, Instant{0});
 }
 
 void GatePolicy::Arrive(int32_t index, Instant now) {
+  Admit(index, now);
+}
+
+// For the first time, or for what a revocation left of it.
+void GatePolicy::Admit(int32_t index, Instant now) {
   const auto i = static_cast<size_t>(index);
-  const Job& job = scene_.jobs[i];
+  const int32_t generated = scene_.engine.generated(index);
+  const std::string id = reports() ? absl::StrCat(index) : std::string();
   Request request;
-  request.tenant = scene_.tenants[static_cast<size_t>(job.tenant)];
+  request.request_id = id;
+  request.tenant = scene_.tenants[static_cast<size_t>(job(index).tenant)];
   request.model = scene_.model;
   request.instance = scene_.instance;
   request.costs = scene_.costs[i];
-  request.tokens = int64_t{job.prompt_tokens} + job.max_tokens;
+  request.prompt_tokens = int64_t{job(index).prompt_tokens} + generated;
+  request.max_output_tokens = job(index).max_tokens - generated;
+  for (size_t c = 0; c < request.costs.size(); ++c) {
+    request.start_costs[c] = {scene_.engine.options().curve.bytes(request.prompt_tokens), 0};
+  }
+  request.revocable = true;
+  request.tokens = int64_t{job(index).prompt_tokens} + job(index).max_tokens;
   request.stream = true;
   const Instant begin = scene_.times.Begin();
   const Gate::Admission admission = gate_.Admit(request, now, effects_);
   scene_.times.End(begin);
   leases_[i] = admission.lease;
-  if (admission.waiting) job_of_lease_.emplace(admission.lease.id.value, index);
+  if (admission.waiting || reports()) job_of_lease_[admission.lease.id.value] = index;
   Apply(index, now);
 }
 
 void GatePolicy::End(int32_t index, Instant now) {
+  const auto i = static_cast<size_t>(index);
+  if (reports()) {
+    ended_.push_back({leases_[i], int64_t{job(index).output_tokens} - scene_.engine.generated(index)});
+    return;  // Advance follows
+  }
   const Instant begin = scene_.times.Begin();
-  gate_.End(leases_[static_cast<size_t>(index)], Gate::EndKind::kCompleted, now, effects_);
+  gate_.End(leases_[i], Gate::EndKind::kCompleted, now, effects_);
   scene_.times.End(begin);
+  Apply(-1, now);
+}
+
+// What the engine says after a step: who ended, who emitted a first token. Else everybody emitted one.
+void GatePolicy::ReportSteps(Instant now) {
+  const int64_t steps = scene_.engine.completed_steps() - std::exchange(steps_, scene_.engine.completed_steps());
+  emitted_.clear();
+  for (const Sequence& s : scene_.engine.running()) {
+    const auto i = static_cast<size_t>(s.job);
+    const int32_t since_start = s.generated_tokens - scene_.engine.generated(s.job);
+    if (emitting_[i] || since_start == 0) continue;
+    emitting_[i] = true;
+    emitted_.push_back({leases_[i].id, since_start});
+  }
+  gate_.Step(scene_.instance, {.steps = steps, .ended = ended_, .emitted = emitted_}, now, effects_);
+  if (const Outlook* outlook = gate_.outlook(scene_.instance); outlook != nullptr)
+    deviations_ += outlook->control().z() * static_cast<double>(steps);
+  for (const Gate::StepReport::Ended& ended : ended_) job_of_lease_.erase(ended.lease.id.value);
+  ended_.clear();
   Apply(-1, now);
 }
 
@@ -51,11 +112,17 @@ void GatePolicy::Apply(int32_t asked, Instant now) {
     for (const Decision& decision : effects_.decisions) scene_.recorder->OnDecision(decision, now);
   }
   for (const Decision& decision : effects_.decisions) {
-    if (decision.kind != Decision::Kind::kAnswer) continue;
-    const auto waiter = job_of_lease_.find(decision.lease.id.value);
-    const int32_t index = waiter == job_of_lease_.end() ? asked : waiter->second;
+    const bool stop = decision.kind == Decision::Kind::kStop;
+    if (decision.kind != Decision::Kind::kAnswer && !stop) continue;
+    const auto known = job_of_lease_.find(decision.lease.id.value);
+    const int32_t index = known == job_of_lease_.end() ? asked : known->second;
     CHECK(index >= 0, "GatePolicy: an answer to nobody");
-    if (waiter != job_of_lease_.end()) job_of_lease_.erase(waiter);
+    if (stop) {
+      revoked_.push_back(index);
+      continue;
+    }
+    if (known != job_of_lease_.end() && (!reports() || decision.outcome != Outcome::kGranted))
+      job_of_lease_.erase(known);
     if (decision.outcome == Outcome::kGranted) {
       granted_.push_back(index);
     } else {
@@ -63,7 +130,25 @@ void GatePolicy::Apply(int32_t asked, Instant now) {
     }
   }
   effects_.Clear();
+  GiveWay(now);
   Retry(now);
+}
+
+// Those that are to give way stop, which frees their KV, and ask again.
+void GatePolicy::GiveWay(Instant now) {
+  while (!revoked_.empty()) {
+    const int32_t index = revoked_.back();
+    revoked_.pop_back();
+    const auto waiting = std::find(granted_.begin(), granted_.end(), index);
+    if (waiting != granted_.end()) {
+      granted_.erase(waiting);
+    } else {
+      scene_.starts.Stop(index, now);
+    }
+    emitting_[static_cast<size_t>(index)] = false;
+    gate_.RevokeAck(leases_[static_cast<size_t>(index)].id, now, effects_);
+    Admit(index, now);
+  }
 }
 
 // In the order of the grants: an engine that lacks room for one keeps those behind it waiting.
@@ -79,6 +164,7 @@ void GatePolicy::Preempted(int32_t index, Instant now) {
 }
 
 Instant GatePolicy::Advance(Instant now) {
+  if (reports() && (scene_.engine.completed_steps() > steps_)) ReportSteps(now);
   if (gate_.NextTimer() <= now) {
     gate_.Advance(now, effects_);
     Apply(-1, now);
@@ -88,8 +174,19 @@ Instant GatePolicy::Advance(Instant now) {
 }
 
 void GatePolicy::Stop(Instant now) {
+  if (reports()) ReportSteps(now);
   gate_.Stop(now, effects_);
   Apply(-1, now);
+}
+
+std::optional<RiskReport> GatePolicy::control() const {
+  if (scene_.level != Assurance::kStatistical) return std::nullopt;
+  const RiskControl& control = gate_.outlook(scene_.instance)->control();
+  return RiskReport{.rate = control.rate(),
+                    .bound = control.bound(),
+                    .deviations = steps_ > 0 ? deviations_ / static_cast<double>(steps_) : 0,
+                    .windows = control.windows(),
+                    .delay = control.delay()};
 }
 
 }  // namespace vramgate

@@ -6,6 +6,7 @@
 // Used by the engine model and the policies. Immutable; any thread may read it.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -32,6 +33,12 @@ class KvCurve {
     if (linear()) return blocks * block_bytes_;
     CHECK(static_cast<size_t>(blocks) < by_blocks_.size(), "KvCurve: asked beyond its table");
     return by_blocks_[static_cast<size_t>(blocks)];
+  }
+  // Most that one block more takes.
+  int64_t largest_block_bytes() const {
+    int64_t most = block_bytes_;
+    for (size_t n = 1; n < by_blocks_.size(); ++n) most = std::max(most, by_blocks_[n] - by_blocks_[n - 1]);
+    return most;
   }
   // Of a long sequence, on average.
   double bytes_per_token() const {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ class Starts {
   // False: the engine has no room for it now; it waits on.
   [[nodiscard]] virtual bool Start(int32_t job, Instant now) = 0;
   virtual void Refuse(int32_t job, Outcome why, Instant now) = 0;
+  // Takes a running one's KV away: it waits again. Between two steps only.
+  virtual void Stop(int32_t job, Instant now) = 0;
 };
 
 // How long decisions take, on a real clock that is handed in (null: nothing is measured).
@@ -66,6 +69,8 @@ struct Scene {
   ModelId model{0};
   InstanceId instance = kAnyInstance;
   const std::vector<Costs>& costs;  // by job
+  std::optional<Assurance> level;   // of a policy that is the gate
+  double risk = 0;                  // wanted, where it has one
   bool fcfs = false;                // strictly first come first served: nobody passes anybody
   uint64_t seed = 1;
   Recorder* recorder = nullptr;  // null: nobody wants the ledger
@@ -73,9 +78,20 @@ struct Scene {
   DecisionTimes& times;
 };
 
+// How a policy kept the risk that it was run at.
+struct RiskReport {
+  double rate = 0;        // of its windows, those with an error
+  double bound = 0;       // which the rate cannot pass
+  double deviations = 0;  // z, on average
+  int64_t windows = 0;
+  int64_t delay = 0;  // D [windows]
+};
+
 class Policy {
  public:
   virtual ~Policy() = default;
+  // Of those that have a risk.
+  virtual std::optional<RiskReport> control() const { return std::nullopt; }
   virtual void Arrive(int32_t job, Instant now) = 0;
   // Its output is complete, and its KV is free.
   virtual void End(int32_t job, Instant now) = 0;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,8 +19,18 @@ struct PolicyKind {
   std::string_view name;
   std::string_view what;
   VictimRule victim = VictimRule::kNewest;
-  bool gate = false;  // the real gate, whose ledger says what is reserved; of others it says what is occupied
+  std::optional<Assurance> level;  // of the real gate, whose ledger says what is reserved; of others, what is occupied
   std::unique_ptr<Policy> (*make)(const Scene& scene) = nullptr;
+
+  bool has_risk() const { return level == Assurance::kStatistical; }
+};
+
+// A policy, with the risk it is run at where it has one.
+struct PolicyRun {
+  const PolicyKind* kind = nullptr;
+  double risk = 1e-3;
+  // "worst_case", "statistical-0.001".
+  std::string Label() const;
 };
 
 // In the order in which `--compare` runs them.

@@ -16,13 +16,13 @@ constexpr double kLatestNs = 4e18;  // 127 years
 
 class Run final : public Starts {
  public:
-  Run(const PolicyKind& kind, const ReplayInput& input, const ReplayHooks& hooks)
+  Run(const PolicyRun& run, const ReplayInput& input, const ReplayHooks& hooks)
       : input_(input),
         hooks_(hooks),
-        engine_(input.engine, kind.victim),
+        engine_(input.engine, run.kind->victim),
         times_(hooks.stopwatch),
         meter_(input.tenants.size(), input.engine.pool_bytes),
-        ledger_(kind.gate ? nullptr : hooks.recorder, input.pool, input.engine.pool_bytes, input.jobs.size()),
+        ledger_(run.kind->level ? nullptr : hooks.recorder, input.pool, input.engine.pool_bytes, input.jobs.size()),
         scene_{.jobs = input.jobs,
                .tenants = input.tenants,
                .engine = engine_,
@@ -30,14 +30,17 @@ class Run final : public Starts {
                .model = input.model,
                .instance = input.instance,
                .costs = input.costs,
+               .level = run.kind->level,
+               .risk = run.risk,
                .fcfs = input.fcfs,
                .seed = input.seed,
                .recorder = hooks.recorder,
                .starts = *this,
                .times = times_},
-        policy_(kind.make(scene_)),
+        policy_(run.kind->make(scene_)),
         started_(input.jobs.size()) {
-    result_.policy = kind.name;
+    result_.policy = run.kind->name;
+    if (run.kind->has_risk()) result_.risk = run.risk;
     result_.requests = std::ssize(input.jobs);
   }
 
@@ -45,6 +48,7 @@ class Run final : public Starts {
 
   [[nodiscard]] bool Start(int32_t index, Instant now) override;
   void Refuse(int32_t index, Outcome why, Instant now) override;
+  void Stop(int32_t index, Instant now) override;
 
  private:
   const Job& job(int32_t index) const { return input_.jobs[static_cast<size_t>(index)]; }
@@ -93,6 +97,14 @@ void Run::Refuse(int32_t index, Outcome why, Instant now) {
   meter_.StopWaiting(job(index).tenant);
   ++result_.rejected;
   Done();
+}
+
+void Run::Stop(int32_t index, Instant now) {
+  engine_.Stop(index, effects_);
+  effects_.preempted.clear();  // by the policy's own doing
+  revoked_ = true;
+  meter_.Wait(job(index).tenant);
+  Note(now);
 }
 
 // What the engine's KV has become.
@@ -189,6 +201,7 @@ void Run::Finish() {
   const int64_t windows = windows_ + (engine_.steps() % kWindowSteps != 0 ? 1 : 0);
   const int64_t revoked = revoked_windows_ + (revoked_ ? 1 : 0);
   if (windows > 0) result_.revocation_rate = static_cast<double>(revoked) / static_cast<double>(windows);
+  result_.control = policy_->control();
   result_.recomputed_tokens = engine_.recomputed_tokens();
   result_.preemptions = engine_.preemptions();
   result_.wait_p50_s = meter_.WaitQuantile_s(0.5);
@@ -202,9 +215,9 @@ void Run::Finish() {
 
 }  // namespace
 
-ReplayResult Replay(const PolicyKind& kind, const ReplayInput& input, const ReplayHooks& hooks) {
+ReplayResult Replay(const PolicyRun& run, const ReplayInput& input, const ReplayHooks& hooks) {
   CHECK(input.costs.size() == input.jobs.size() && input.engine.pool_bytes > 0, "Replay: an input that cannot be");
-  return Run(kind, input, hooks).Go();
+  return Run(run, input, hooks).Go();
 }
 
 std::vector<Job> JobsOf(const Trace& trace, double speed, int64_t max_tokens, int64_t max_model_tokens) {

@@ -1,7 +1,7 @@
 // The replay: a trace's requests, a policy that lets them start, an engine model that runs them, in virtual time.
 //
 //   ReplayInput input = ...;                                   // jobs, engine, gate config
-//   const ReplayResult result = Replay(*FindPolicy("worst_case"), input, {});
+//   const ReplayResult result = Replay({FindPolicy("worst_case")}, input, {});
 //
 // Arrivals reach the policy when they come, also amid a step; what starts then computes from the next step on. Used by
 // `vramgate replay` and its tests. Pure: the same input gives the same result, but for the decisions' times. Thread
@@ -54,7 +54,8 @@ struct ReplayResult {
   double utilization = 0;
   std::optional<double> utilization_while_queued;
   int64_t steps = 0;
-  double revocation_rate = 0;  // of windows of ten steps, those in which a request lost its KV
+  std::optional<RiskReport> control;  // of the statistical level
+  double revocation_rate = 0;         // of windows of ten steps, those in which a request lost its KV
   int64_t recomputed_tokens = 0;
   int64_t preemptions = 0;
   double wait_p50_s = 0;
@@ -69,7 +70,7 @@ struct ReplayResult {
 };
 
 // REQUIRES: jobs by arrival, the first at 0 or later, costs of the same number, a pool > 0.
-ReplayResult Replay(const PolicyKind& kind, const ReplayInput& input, const ReplayHooks& hooks);
+ReplayResult Replay(const PolicyRun& run, const ReplayInput& input, const ReplayHooks& hooks);
 
 // A trace's requests, `speed` times as fast, each with `max_tokens` (its output is cut there), or what
 // `max_model_tokens` leaves it; one whose prompt leaves nothing keeps max_tokens 0 and is refused, as engines do.

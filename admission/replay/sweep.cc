@@ -8,15 +8,15 @@ namespace {
 
 class Search {
  public:
-  Search(const PolicyKind& kind, const ReplayInput& input, double target_wait_s,
+  Search(const PolicyRun& run, const ReplayInput& input, double target_wait_s,
          const std::function<void(int64_t)>& progress)
-      : kind_(kind), input_(input), progress_(progress) {
+      : run_(run), input_(input), progress_(progress) {
     out_.target_wait_s = target_wait_s;
   }
 
   // Whether the target is met; the result then goes to *best.
   bool Meets(const ReplayInput& input, bool refusals, ReplayResult* best) {
-    ReplayResult result = Replay(kind_, input, {});
+    ReplayResult result = Replay(run_, input, {});
     if (progress_) progress_(++out_.runs);
     const bool met = result.wait_p99_s <= out_.target_wait_s && (refusals || result.rejected == 0);
     if (met) *best = std::move(result);
@@ -69,7 +69,7 @@ class Search {
   SweepResult Take() { return std::move(out_); }
 
  private:
-  const PolicyKind& kind_;
+  const PolicyRun& run_;
   const ReplayInput& input_;
   const std::function<void(int64_t)>& progress_;
   SweepResult out_;
@@ -77,10 +77,10 @@ class Search {
 
 }  // namespace
 
-SweepResult Sweep(const PolicyKind& kind, const ReplayInput& input, double target_wait_s,
+SweepResult Sweep(const PolicyRun& run, const ReplayInput& input, double target_wait_s,
                   const std::function<void(ReplayInput&, int64_t)>& resize,
                   const std::function<void(int64_t)>& progress) {
-  Search search(kind, input, target_wait_s, progress);
+  Search search(run, input, target_wait_s, progress);
   search.Pool(resize);
   search.Queue();
   return search.Take();

@@ -30,7 +30,7 @@ struct SweepResult {
 inline constexpr int64_t kMostSweepTokens = int64_t{1} << 36;
 
 // `resize` gives `input` a pool of so many tokens, in the engine and in the gate.
-SweepResult Sweep(const PolicyKind& kind, const ReplayInput& input, double target_wait_s,
+SweepResult Sweep(const PolicyRun& run, const ReplayInput& input, double target_wait_s,
                   const std::function<void(ReplayInput& input, int64_t kv_tokens)>& resize,
                   const std::function<void(int64_t runs)>& progress);
 

@@ -22,6 +22,8 @@ void StreamAudit::See(const Op& op, const OpResult& result, const Effects& effec
           Find(absl::StrCat("a stop to no holder: ", ToString(d)));
         }
         break;
+      case Decision::Kind::kLate:
+        break;  // of no concern to a caller
       case Decision::Kind::kEnd: {
         const auto it = calls_.find(of);
         if (it == calls_.end() || it->second != Call::kGranted) Find(absl::StrCat("an end of no lease: ", ToString(d)));

@@ -53,11 +53,11 @@ class ReplayTest : public testing::Test {
 
 TEST_F(ReplayTest, JsonHasTheKeysOfTheContract) {
   const json list = List({"--kv-tokens", "60000", "--speed", "4", "--first", "500", "--compare", "--seed", "7"});
-  ASSERT_EQ(list.size(), 5u);
+  ASSERT_EQ(list.size(), 8u) << "statistical at two risks";
   std::vector<std::string> policies;
   for (const json& run : list) {
     policies.push_back(run.at("policy"));
-    EXPECT_TRUE(run.at("risk").is_null());
+    EXPECT_EQ(run.at("risk").is_null(), run.at("policy") != "statistical");
     EXPECT_EQ(run.at("requests"), 500);
     for (const char* key : {"output_tokens_per_s", "utilization", "utilization_while_queued", "violations",
                             "revocation_rate", "recomputed_tokens", "preemptions", "rejected", "wait_p50_s",
@@ -68,7 +68,8 @@ TEST_F(ReplayTest, JsonHasTheKeysOfTheContract) {
     EXPECT_EQ(run.at("violations"), 0);
     EXPECT_GT(run.at("decision_ns_p50"), 0);
   }
-  EXPECT_THAT(policies, testing::ElementsAre("worst_case", "watermark", "ratio", "past_future", "oracle"));
+  EXPECT_THAT(policies, testing::ElementsAre("worst_case", "lockstep", "statistical", "statistical", "watermark",
+                                             "ratio", "past_future", "oracle"));
 }
 
 TEST_F(ReplayTest, LedgersAreTheSameFilesAsServes) {
@@ -125,7 +126,7 @@ TEST_F(ReplayTest, PlotsAndSweeps) {
 
 TEST_F(ReplayTest, SaysWhatIsWrong) {
   Refused({}, "--kv-tokens: missing");
-  Refused({"--kv-tokens", "6e4", "--policy", "magic"}, "\"magic\" is none of worst_case, watermark");
+  Refused({"--kv-tokens", "6e4", "--policy", "magic"}, "\"magic\" is none of worst_case, lockstep");
   Refused({"--kv-tokens", "6e4", "--policy", "oracle", "--compare"}, "--policy: cannot go with --compare");
   Refused({"--kv-tokens", "0"}, "--kv-tokens");
   Refused({"--kv-tokens", "6e4", "--speed", "0"}, "--speed");

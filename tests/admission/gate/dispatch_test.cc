@@ -25,7 +25,8 @@ class DispatchTest : public testing::Test {
     config_.queue.max_bypass = 2;
     fleet_.emplace(config_, budget_);
     queue_.emplace(*fleet_, config_.queue);
-    dispatch_.emplace(*fleet_, budget_, *queue_, config_.queue);
+    outlooks_.resize(fleet_->instances().size());
+    dispatch_.emplace(*fleet_, budget_, outlooks_, *queue_, config_.queue);
   }
   ~DispatchTest() override {
     while (!queue_->order(0).empty()) queue_->Leave(*queue_->order(0).begin());
@@ -65,6 +66,7 @@ class DispatchTest : public testing::Test {
   std::deque<Lease> leases_;
   std::optional<Fleet> fleet_;
   std::optional<WaitQueue> queue_;
+  Dispatch::Outlooks outlooks_;  // all at worst_case
   std::optional<Dispatch> dispatch_;
 };
 

@@ -37,7 +37,7 @@ inline ReplayInput InputOf(const Trace& trace, int64_t kv_tokens, int64_t max_to
 inline ReplayResult Replayed(const char* policy, const ReplayInput& input, Recorder* recorder = nullptr) {
   const PolicyKind* kind = FindPolicy(policy);
   EXPECT_NE(kind, nullptr) << policy;
-  return Replay(*kind, input, {.recorder = recorder});
+  return Replay({kind}, input, {.recorder = recorder});
 }
 
 }  // namespace vramgate

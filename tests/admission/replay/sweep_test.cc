@@ -17,7 +17,7 @@ TEST(SweepTest, FindsLimitsThatMeetTheTargetAndNoSmallerOnes) {
   const ReplayInput input = InputOf(Slice("azure2023_conv_1500", 500), 30'000, 1024, 2);
   for (const char* policy : {"worst_case", "oracle"}) {
     SCOPED_TRACE(policy);
-    const SweepResult found = Sweep(*FindPolicy(policy), input, 2.0, Resize, nullptr);
+    const SweepResult found = Sweep({FindPolicy(policy)}, input, 2.0, Resize, nullptr);
     ASSERT_TRUE(found.kv_tokens);
     EXPECT_LE(found.with_pool.wait_p99_s, 2.0);
     EXPECT_EQ(found.with_pool.rejected, 0);
@@ -36,7 +36,7 @@ TEST(SweepTest, FindsLimitsThatMeetTheTargetAndNoSmallerOnes) {
 
 TEST(SweepTest, AQueueThatIsNeverTooLongIsLeftAlone) {
   const ReplayInput input = InputOf(Slice("azure2023_conv_1500", 50), 1'000'000, 1024, 1);
-  const SweepResult found = Sweep(*FindPolicy("worst_case"), input, 1.0, Resize, nullptr);
+  const SweepResult found = Sweep({FindPolicy("worst_case")}, input, 1.0, Resize, nullptr);
   EXPECT_EQ(found.queue_requests, 50);
   EXPECT_EQ(found.with_queue.rejected, 0);
 }

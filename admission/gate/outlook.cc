@@ -1,0 +1,348 @@
+#include "admission/gate/outlook.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <tuple>
+
+#include "admission/check.h"
+
+namespace vramgate {
+namespace {
+
+// A part of the pool stays free of what is not sure: the next steps' growth, when outputs do not end as expected.
+constexpr int64_t kWatermarkPart = 100;
+constexpr int kRateShift = 4;  // as in FutureUsage
+
+int64_t DivideUp(int64_t a, int64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
+
+int64_t Rate16(double tokens_per_step) {
+  return static_cast<int64_t>(std::ceil(tokens_per_step * (1 << kRateShift)));
+}
+
+// Most steps that `tokens` may take.
+int64_t StepsFor(int64_t tokens, double min_tokens_per_step) {
+  return static_cast<int64_t>(std::ceil(static_cast<double>(tokens) / min_tokens_per_step));
+}
+
+int64_t BlockTokens(const AssuranceSpec& spec) {
+  return static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(spec.block_tokens)));
+}
+
+FutureUsage::Options FutureOptions(const AssuranceSpec& spec, size_t price_class, int64_t pool_bytes) {
+  FutureUsage::Options options;
+  options.capacity_bytes = pool_bytes;
+  options.block_bytes = spec.block_bytes[price_class];
+  options.block_tokens = BlockTokens(spec);
+  options.bucket_steps = OutlookBucketSteps(spec);
+  options.tokens_per_step = spec.max_tokens_per_step;
+  return options;
+}
+
+}  // namespace
+
+int64_t OutlookBucketSteps(const AssuranceSpec& spec) {
+  const int64_t steps = StepsFor(spec.typical_output_tokens, spec.min_tokens_per_step);
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(DivideUp(steps, FutureUsage::kBuckets))));
+}
+
+Outlook::Outlook(const AssuranceSpec& spec, int price_class, int64_t pool_bytes, LengthClasses& lengths)
+    : spec_(spec),
+      class_(static_cast<size_t>(price_class)),
+      capacity_bytes_(pool_bytes),
+      lengths_(lengths),
+      future_(FutureOptions(spec, class_, pool_bytes)),
+      control_({.risk = spec.risk}),
+      slots_(kSlots) {}
+
+Outlook::~Outlook() {
+  // The process, or a test, is over: the leases' own hooks go with them.
+  holders_.clear();
+  for (Slot& slot : slots_) slot.clear();
+}
+
+void Outlook::SetCapacity(int64_t bytes) {
+  capacity_bytes_ = bytes;
+  future_.SetCapacity(bytes);
+}
+
+// --- How a holder grows ---
+
+// From now on, with so much emitted of each sequence.
+FutureUsage::Growth Outlook::GrowthOf(const Lease& lease, int64_t emitted_tokens) const {
+  FutureUsage::Growth growth{.full_bytes = full_bytes(lease), .since = step(), .last_step = step()};
+  growth.start_bytes = growth.full_bytes;
+  if (lease.prompt_tokens <= 0 || lease.max_output_tokens <= 0) return growth;  // nothing is known: it holds all of it
+  const int64_t block_tokens = BlockTokens(spec_);
+  const int64_t block_bytes = spec_.block_bytes[class_] * lease.sequences;
+  const int64_t past = (lease.prompt_tokens - 1) % block_tokens + spec_.lookahead_tokens + emitted_tokens;
+  growth.start_bytes =
+      std::min(growth.full_bytes, lease.start_costs[class_].kv_bytes + past / block_tokens * block_bytes);
+  growth.block_bytes = block_bytes;
+  growth.fill_tokens = past % block_tokens + 1;
+  return growth;
+}
+
+// Steps from its start until its prompt is computed, at the most: it may come in the middle of one, and behind others.
+int64_t Outlook::PromptSteps(const Lease& lease) const {
+  return DivideUp(prompt_tokens_ + std::max<int64_t>(1, lease.prompt_tokens), spec_.prompt_tokens_per_step);
+}
+
+FutureUsage::Growth Outlook::StartOf(const Lease& lease) const {
+  FutureUsage::Growth growth = GrowthOf(lease, 0);
+  growth.last_step +=
+      PromptSteps(lease) + StepsFor(std::max<int64_t>(0, lease.max_output_tokens - 1), spec_.min_tokens_per_step);
+  return growth;
+}
+
+int64_t Outlook::BytesAt(const FutureUsage::Growth& growth, int64_t step) const {
+  const int64_t tokens16 =
+      ((growth.fill_tokens - 1) << kRateShift) + (step - growth.since) * Rate16(spec_.max_tokens_per_step);
+  return std::min(growth.full_bytes,
+                  growth.start_bytes + growth.block_bytes * (tokens16 / (BlockTokens(spec_) << kRateShift)));
+}
+
+int64_t Outlook::StartBytes(const Lease& lease) const {
+  return GrowthOf(lease, 0).start_bytes;
+}
+
+int64_t Outlook::emitted_tokens(const Lease& lease) const {
+  const HolderState& state = lease.holder;
+  const auto since = static_cast<double>(step() - state.growth.since);
+  const int64_t emitted = state.emitted_at_since + static_cast<int64_t>(since * spec_.min_tokens_per_step);
+  return std::clamp<int64_t>(emitted, 0, lease.max_output_tokens);
+}
+
+FutureUsage::Chance Outlook::ChanceOf(std::span<const float> survival, int64_t at_since, int64_t now) const {
+  if (spec_.level != Assurance::kStatistical) return {};
+  return {survival, at_since, now};
+}
+
+// --- Judging ---
+
+bool Outlook::Fits(const Lease& lease, const Account& pool) const {
+  const FutureUsage::Growth growth = StartOf(lease);
+  const int64_t free_bytes = pool.free_bytes();
+  if (growth.start_bytes > free_bytes) return false;
+  if (spec_.max_sequences > 0 && sequences_ + lease.sequences > spec_.max_sequences) return false;
+  const int64_t capacity_bytes = pool.capacity_bytes - pool.fixed_bytes;
+  if (full_bytes_ + growth.full_bytes <= capacity_bytes) return true;
+  if (late_ > 0 || growth.full_bytes > capacity_bytes) return false;
+  const FutureUsage::Holder holder =
+      future_.MakeHolder(growth, ChanceOf(lengths_.Peek(lease.tenant_name), -PromptSteps(lease), 0));
+  const bool must_be_sure = spec_.level == Assurance::kLockstep || control_.guaranteed_only() ||
+                            lease.holder.revocations >= kMostRevocations ||
+                            free_bytes - growth.start_bytes < capacity_bytes / kWatermarkPart;
+  return must_be_sure ? future_.FitsSurely(holder) : future_.Fits(holder, control_.z());
+}
+
+void Outlook::Add(Lease& lease) {
+  HolderState& state = lease.holder;
+  state.growth = StartOf(lease);
+  state.granted_step = step();
+  const int64_t prompt_steps = PromptSteps(lease);
+  state.emitted_at_since = -prompt_steps;
+  state.prompt_end = step() + prompt_steps;
+  state.prompt_done = lease.prompt_tokens <= 0;
+  state.late = false;
+  state.sure = spec_.level == Assurance::kLockstep || full_bytes_ + state.growth.full_bytes <= capacity_bytes_ ||
+               future_.FitsSurely(future_.MakeHolder(state.growth, {}));
+  Put(lease, 0);
+  holders_.push_back(lease);
+  full_bytes_ += state.growth.full_bytes;
+  sequences_ += lease.sequences;
+  prompt_tokens_ += lease.prompt_tokens;
+  if (!state.sure) {
+    ++unsure_;
+    window_unsure_ = true;
+    control_.Admitted();
+  }
+  Plan(lease);
+}
+
+// What it adds, with the newest chances.
+FutureUsage::Holder Outlook::Newest(Lease& lease, int64_t emitted_now) {
+  HolderState& state = lease.holder;
+  state.table = lengths_.Use(lease.tenant_name);
+  state.counted_tokens = std::clamp<int64_t>(emitted_now, 0, std::max<int64_t>(0, lease.max_output_tokens));
+  lengths_.Enter(state.table, state.counted_tokens);
+  const std::span<const float> survival = lengths_.survival(state.table);
+  return future_.MakeHolder(state.growth, ChanceOf(survival, state.emitted_at_since, emitted_now));
+}
+
+void Outlook::Put(Lease& lease, int64_t emitted_now) {
+  lease.holder.usage = Newest(lease, emitted_now);
+  future_.Add(lease.holder.usage);
+}
+
+void Outlook::Take(Lease& lease) {
+  future_.Remove(lease.holder.usage);
+  lengths_.Leave(lease.holder.table, lease.holder.counted_tokens);
+  lengths_.Drop(lease.holder.table);
+}
+
+void Outlook::Remove(Lease& lease, const Ended& ended) {
+  HolderState& state = lease.holder;
+  const int64_t tokens = ended.output_tokens >= 0 ? ended.output_tokens : emitted_tokens(lease);
+  const bool cut = ended.cut || tokens >= lease.max_output_tokens;
+  if (lease.max_output_tokens > 0) {
+    lengths_.Ended(lease.tenant_name, std::min(tokens, lease.max_output_tokens),
+                   cut ? OutputLengths::End::kCut : OutputLengths::End::kStopped);
+  }
+  Take(lease);
+  holders_.erase(holders_.iterator_to(lease));
+  if (lease.block_hook.is_linked()) lease.block_hook.unlink();
+  full_bytes_ -= state.growth.full_bytes;
+  sequences_ -= lease.sequences;
+  if (!state.sure) --unsure_;
+  if (state.late) --late_;
+}
+
+// --- Time ---
+
+// Notes the step at which `lease` must be looked at next: its next block, the end of its prompt, or its own end.
+void Outlook::Plan(Lease& lease) {
+  HolderState& state = lease.holder;
+  const FutureUsage::Growth& growth = state.growth;
+  int64_t next = growth.last_step + 1;
+  if (!state.prompt_done) next = std::min(next, state.prompt_end + 1);
+  if (growth.block_bytes > 0 && BytesAt(growth, step()) < growth.full_bytes) {
+    const int64_t rate16 = Rate16(spec_.max_tokens_per_step);
+    const int64_t block16 = BlockTokens(spec_) << kRateShift;
+    const int64_t fill16 = (growth.fill_tokens - 1) << kRateShift;
+    const int64_t blocks = (fill16 + (step() - growth.since) * rate16) / block16 + 1;
+    next = std::min(next, growth.since + DivideUp(blocks * block16 - fill16, rate16));
+  }
+  state.look_at = next;
+  const int64_t at = std::min(std::max(next, step() + 1), step() + kSlots - 1);
+  if (lease.block_hook.is_linked()) lease.block_hook.unlink();
+  slots_[static_cast<size_t>(at % kSlots)].push_back(lease);
+}
+
+// It counts with its full size from now on, for ever.
+void Outlook::Pin(Lease& lease) {
+  HolderState& state = lease.holder;
+  Take(lease);
+  state.growth.start_bytes = state.growth.full_bytes;
+  state.growth.block_bytes = 0;
+  state.growth.last_step = step() + (int64_t{1} << 40);
+  state.late = true;
+  ++late_;
+  ++lates_;
+  Put(lease, lease.max_output_tokens + (int64_t{1} << 40));
+  if (lease.block_hook.is_linked()) lease.block_hook.unlink();
+}
+
+void Outlook::Look(Lease& lease, Need need, Late late) {
+  HolderState& state = lease.holder;
+  if (!state.prompt_done && step() > state.prompt_end) {
+    if (spec_.steps_per_s > 0) {
+      state.prompt_done = true;  // nobody says when: it is as declared
+    } else {
+      state.look_at = 0;
+    }
+  }
+  if (step() > state.growth.last_step || state.look_at == 0) {
+    Pin(lease);
+    late(lease);
+  } else {
+    Plan(lease);
+  }
+  need(lease, BytesAt(state.growth, step()));
+}
+
+void Outlook::Advance(int64_t steps) {
+  future_.AdvanceTo(step() + steps);
+  prompt_tokens_ = std::max<int64_t>(0, prompt_tokens_ - spec_.prompt_tokens_per_step * std::min(steps, kSlots));
+  window_steps_ += steps;
+  window_unsure_ = window_unsure_ || unsure_ > 0;
+}
+
+void Outlook::Settle(Need need, Late late) {
+  for (int64_t s = std::max(settled_ + 1, step() - kSlots + 1); s <= step(); ++s) {
+    Slot due;
+    due.swap(slots_[static_cast<size_t>(s % kSlots)]);
+    while (!due.empty()) {
+      Lease& lease = due.front();
+      due.pop_front();
+      if (lease.holder.look_at > step()) {
+        Plan(lease);
+      } else {
+        Look(lease, need, late);
+      }
+    }
+  }
+  if (spec_.level == Assurance::kStatistical) RenewSome(step() - settled_);
+  settled_ = step();
+}
+
+void Outlook::RenewSome(int64_t steps) {
+  lengths_.Refresh();
+  const int64_t many = std::min(std::ssize(holders_), kRenewals * steps);
+  for (int64_t i = 0; i < many; ++i) {
+    Lease& lease = holders_.front();
+    holders_.splice(holders_.end(), holders_, holders_.begin());
+    if (lease.holder.late || step() <= lease.holder.prompt_end) continue;
+    lengths_.Drop(lease.holder.table);
+    lengths_.Leave(lease.holder.table, lease.holder.counted_tokens);
+    const FutureUsage::Holder newest = Newest(lease, emitted_tokens(lease));
+    future_.Renew(lease.holder.usage, newest);
+    lease.holder.usage = newest;
+  }
+}
+
+void Outlook::EndWindows() {
+  if (spec_.level != Assurance::kStatistical) return;
+  for (; window_steps_ >= kWindowSteps; window_steps_ -= kWindowSteps) {
+    if (window_unsure_ || erred_) control_.EndWindow(erred_);
+    erred_ = false;
+    window_unsure_ = unsure_ > 0;
+    if (!window_unsure_) window_steps_ %= kWindowSteps;
+  }
+}
+
+bool Outlook::Progress(Lease& lease, int64_t emitted) {
+  HolderState& state = lease.holder;
+  if (state.late || lease.max_output_tokens <= 0) return true;
+  if (state.prompt_done && emitted == emitted_tokens(lease)) return true;
+  FutureUsage::Growth growth = GrowthOf(lease, emitted);
+  growth.last_step += StepsFor(std::max<int64_t>(0, lease.max_output_tokens - emitted - 1), spec_.min_tokens_per_step);
+  if (growth.last_step > state.growth.last_step || growth.start_bytes > BytesAt(state.growth, step())) {
+    Pin(lease);
+    return false;
+  }
+  Take(lease);
+  state.growth = growth;
+  state.emitted_at_since = emitted;
+  state.prompt_done = state.prompt_done || emitted > 0;
+  Put(lease, emitted);
+  Plan(lease);
+  return true;
+}
+
+Lease* Outlook::Victim() {
+  Lease* victim = nullptr;
+  // Youngest to a factor of two, so that of those the cheapest to do again goes.
+  const auto rank = [this](const Lease& lease) {
+    const auto age = static_cast<uint64_t>(step() - lease.holder.granted_step);
+    return std::tuple(lease.priority, std::bit_width(age), lease.prompt_tokens + emitted_tokens(lease));
+  };
+  for (Lease& lease : holders_) {
+    if (lease.state != LeaseState::kHeld || !lease.revocable || lease.revoking) continue;
+    if (lease.holder.revocations >= kMostRevocations) continue;
+    if (victim == nullptr || rank(lease) < rank(*victim)) victim = &lease;
+  }
+  return victim;
+}
+
+int64_t Outlook::BytesGivingWay() const {
+  int64_t bytes = 0;
+  for (const Lease& lease : holders_) {
+    if (lease.revoking) bytes += lease.used.kv_bytes;
+  }
+  return bytes;
+}
+
+}  // namespace vramgate

@@ -1,0 +1,76 @@
+#include "admission/gate/output_lengths.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace vramgate {
+namespace {
+
+constexpr double kWindowEnds = 1000;
+constexpr double kPriorWeight = 4;  // ends that the prior is worth
+constexpr double kLargestWeight = 1e100;
+
+}  // namespace
+
+int OutputLengths::Bucket(int64_t tokens) {
+  if (tokens < kExact) return static_cast<int>(tokens);
+  const int octave = std::bit_width(static_cast<uint64_t>(tokens)) - 1;  // >= 4
+  const auto part = static_cast<int>((tokens >> (octave - 3)) & (kPerOctave - 1));
+  return std::min(kBuckets - 1, kExact + (octave - 4) * kPerOctave + part);
+}
+
+int64_t OutputLengths::FirstOf(int bucket) {
+  if (bucket < kExact) return bucket;
+  const int octave = (bucket - kExact) / kPerOctave + 4;
+  return (int64_t{kPerOctave} + (bucket - kExact) % kPerOctave) << (octave - 3);
+}
+
+OutputLengths::OutputLengths(int64_t cap_tokens) : counts_{} {
+  Count& prior = counts_[static_cast<size_t>(Bucket(std::max<int64_t>(1, cap_tokens / 2)))];
+  prior.stopped = kPriorWeight / 2;
+  prior.cut = kPriorWeight / 2;
+}
+
+void OutputLengths::Scale(double factor) {
+  for (Count& count : counts_) {
+    count.stopped *= factor;
+    count.cut *= factor;
+  }
+  weight_ *= factor;
+}
+
+void OutputLengths::Ended(int64_t tokens, End end) {
+  weight_ *= 1 + 1 / kWindowEnds;
+  if (weight_ > kLargestWeight) Scale(1 / weight_);
+  Count& count = counts_[static_cast<size_t>(Bucket(tokens))];
+  (end == End::kStopped ? count.stopped : count.cut) += weight_;
+  ++samples_;
+}
+
+void OutputLengths::Tabulate(int64_t width, std::span<float> table) const {
+  double at_risk = 0;
+  const auto alive = [this](size_t b) { return counts_[b].cut + weight_ * static_cast<double>(running_[b]); };
+  for (size_t b = 0; b < counts_.size(); ++b) at_risk += counts_[b].stopped + alive(b);
+  double survival = 1;  // S just before the bucket: P(longer than all before it)
+  size_t k = 0;
+  for (int b = 0; b < kBuckets && k < table.size(); ++b) {
+    const Count& count = counts_[static_cast<size_t>(b)];
+    // Those cut within a bucket were at risk for half of it; in a bucket of one token they outlived it.
+    const double cut = alive(static_cast<size_t>(b));
+    const double exposed = at_risk - (b < kExact ? 0 : cut / 2);
+    const double after =
+        count.stopped > 0 && exposed > 0 ? survival * std::max(0.0, 1 - count.stopped / exposed) : survival;
+    // S falls evenly over the bucket's tokens; P(longer than x) has fallen for x itself.
+    const int64_t first = FirstOf(b);
+    const int64_t next = b + 1 < kBuckets ? FirstOf(b + 1) : first + first / kPerOctave;
+    for (; k < table.size() && static_cast<int64_t>(k) * width < next; ++k) {
+      const auto past = static_cast<double>(static_cast<int64_t>(k) * width + 1 - first);
+      table[k] = static_cast<float>(survival + (after - survival) * past / static_cast<double>(next - first));
+    }
+    survival = after;
+    at_risk -= count.stopped + cut;
+  }
+  std::fill(table.begin() + static_cast<std::ptrdiff_t>(k), table.end(), static_cast<float>(survival));
+}
+
+}  // namespace vramgate
