@@ -23,10 +23,33 @@ namespace {
 
 struct Options {
   std::string target;
-  std::string format = "text";
-  v1::AdmitRequest admit;
+  std::string model;
+  std::string instance;
+  std::string tenant;
+  std::optional<int32_t> priority;
+  std::string request_id;
+  std::optional<int64_t> prompt_tokens;
+  std::optional<int64_t> prompt_bytes;
+  std::optional<int64_t> max_output_tokens;
+  std::optional<absl::Duration> max_wait;
   std::optional<absl::Duration> hold;
+  std::string format = "text";
 };
+
+v1::AdmitRequest RequestOf(const Options& o) {
+  v1::AdmitRequest admit;
+  admit.set_model(o.model);
+  admit.set_instance(o.instance);
+  admit.set_tenant(o.tenant);
+  admit.set_request_id(o.request_id);
+  if (o.priority) admit.set_priority(*o.priority);
+  v1::Demand& demand = *admit.mutable_demand();
+  if (o.prompt_tokens) demand.set_prompt_tokens(*o.prompt_tokens);
+  if (o.prompt_bytes) demand.set_prompt_bytes(*o.prompt_bytes);
+  if (o.max_output_tokens) demand.set_max_output_tokens(*o.max_output_tokens);
+  if (o.max_wait) ToProto(*o.max_wait, admit.mutable_max_wait());
+  return admit;
+}
 
 sigset_t StopSignals() {
   sigset_t signals;
@@ -172,7 +195,7 @@ ExitCode Admission::Run() {
   std::thread hold;
   if (options_.hold) hold = std::thread([this] { ReleaseAfterHold(); });
   v1::SessionRequest request;
-  *request.mutable_admit() = options_.admit;
+  *request.mutable_admit() = RequestOf(options_);
   stream_->Write(request);
   ReadAll();
   const grpc::Status status = stream_->Finish();
@@ -187,57 +210,47 @@ ExitCode Admission::Run() {
   return End(status);
 }
 
+std::vector<Flag> FlagsOf(Options& o) {
+  return {
+      {.names = "--target",
+       .target = &o.target,
+       .help = "A caller address of the sidecar, e.g. unix:/run/vramgate/gate.sock",
+       .required = true},
+      {.names = "--model", .target = &o.model, .help = "The model's name in the config", .required = true},
+      {.names = "--instance", .target = &o.instance, .help = "Pin one running copy of the model"},
+      {.names = "--tenant", .target = &o.tenant, .help = "Whose share"},
+      {.names = "--priority", .target = &o.priority, .help = "Higher is sooner"},
+      {.names = "--request-id", .target = &o.request_id, .help = "The same id again is the same request"},
+      {.names = "--prompt-tokens", .target = &o.prompt_tokens, .help = "Tokens of the prompt"},
+      {.names = "--prompt-bytes",
+       .target = &o.prompt_bytes,
+       .help = "Bytes of the prompt, where its tokens are not known"},
+      {.names = "--max-output-tokens",
+       .target = &o.max_output_tokens,
+       .help = "Most tokens of the answer; absent: the model's default"},
+      {.names = "--max-wait", .target = &o.max_wait, .help = "Longest wait in the queue, e.g. 10s; 0s: decide now"},
+      {.names = "--hold", .target = &o.hold, .help = "Give it back after so long, e.g. 5s; absent: on Ctrl-C"},
+      {.names = "--format", .target = &o.format, .help = "json: no words on stderr", .choices = {"text", "json"}},
+  };
+}
+
+ExitCode Run(const Options& options) {
+  // Ctrl-C is taken by a thread of its own: blocked before any thread is made, so that all of them have it so.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return Admission(options).Run();
+}
+
 }  // namespace
 
-void AddAdmitCommand(CLI::App& program, ExitCode& exit) {
-  auto options = std::make_shared<Options>();
-  CLI::App* admit = program.add_subcommand("admit", "Ask for one request's VRAM, hold it, give it back on Ctrl-C");
-  admit->add_option("--target", options->target, "A caller address of the sidecar, e.g. unix:/run/vramgate/gate.sock")
-      ->required();
-  admit
-      ->add_option_function<std::string>(
-          "--model", [options](const std::string& v) { options->admit.set_model(v); }, "The model's name in the config")
-      ->required();
-  admit->add_option_function<std::string>(
-      "--instance", [options](const std::string& v) { options->admit.set_instance(v); },
-      "Pin one running copy of the model");
-  admit->add_option_function<std::string>(
-      "--tenant", [options](const std::string& v) { options->admit.set_tenant(v); }, "Whose share");
-  admit->add_option_function<int32_t>(
-      "--priority", [options](int32_t v) { options->admit.set_priority(v); }, "Higher is sooner");
-  admit->add_option_function<std::string>(
-      "--request-id", [options](const std::string& v) { options->admit.set_request_id(v); },
-      "The same id again is the same request");
-  auto* demand = options->admit.mutable_demand();
-  admit->add_option_function<int64_t>(
-      "--prompt-tokens", [demand](int64_t v) { demand->set_prompt_tokens(v); }, "Tokens of the prompt");
-  admit->add_option_function<int64_t>(
-      "--prompt-bytes", [demand](int64_t v) { demand->set_prompt_bytes(v); },
-      "Bytes of the prompt, where its tokens are not known");
-  admit->add_option_function<int64_t>(
-      "--max-output-tokens", [demand](int64_t v) { demand->set_max_output_tokens(v); },
-      "Most tokens of the answer; absent: the model's default");
-  const auto duration = [](const char* flag, const std::string& text) {
-    const absl::StatusOr<absl::Duration> parsed = ParseDuration(text);
-    if (!parsed.ok()) throw CLI::ValidationError(flag, std::string(parsed.status().message()));
-    return *parsed;
+Command AdmitCommand() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "admit",
+      .help = "Ask for one request's VRAM, hold it, give it back on Ctrl-C",
+      .flags = FlagsOf(*options),
+      .run = [options](const Command&) { return Run(*options); },
   };
-  admit->add_option_function<std::string>(
-      "--max-wait",
-      [options, duration](const std::string& v) {
-        ToProto(duration("--max-wait", v), options->admit.mutable_max_wait());
-      },
-      "Longest wait in the queue, e.g. 10s; 0s: decide now");
-  admit->add_option_function<std::string>(
-      "--hold", [options, duration](const std::string& v) { options->hold = duration("--hold", v); },
-      "Give it back after so long, e.g. 5s; absent: on Ctrl-C");
-  admit->add_option("--format", options->format, "json: no words on stderr")->check(CLI::IsMember({"text", "json"}));
-  admit->callback([&exit, options] {
-    // Ctrl-C is taken by a thread of its own: blocked before any thread is made, so that all of them have it so.
-    const sigset_t signals = StopSignals();
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    exit = Admission(*options).Run();
-  });
 }
 
 }  // namespace vramgate

@@ -11,6 +11,6 @@
 
 namespace vramgate {
 
-void AddAdmitCommand(CLI::App& program, ExitCode& exit);
+Command AdmitCommand();
 
 }  // namespace vramgate

@@ -55,14 +55,23 @@ ExitCode Run(const AuditFlags& flags) {
 
 }  // namespace
 
-void AddAuditCommand(CLI::App& program, ExitCode& exit) {
-  CLI::App* command = program.add_subcommand("audit", "Look for overruns and leaks in a ledger file");
+Command AuditCommand() {
   const auto flags = std::make_shared<AuditFlags>();
-  command->add_option("file", flags->file, "what `vramgate serve --ledger` wrote")->type_name("FILE")->required();
-  command->add_option("--format", flags->format, "text or json (default: text)")
-      ->type_name("FORMAT")
-      ->check(CLI::IsMember({"text", "json"}));
-  command->callback([flags, &exit] { exit = Run(*flags); });
+  return {
+      .name = "audit",
+      .help = "Look for overruns and leaks in a ledger file",
+      .flags = {{.names = "file",
+                 .target = &flags->file,
+                 .type = "FILE",
+                 .help = "what `vramgate serve --ledger` wrote",
+                 .required = true},
+                {.names = "--format",
+                 .target = &flags->format,
+                 .type = "FORMAT",
+                 .help = "text or json (default: text)",
+                 .choices = {"text", "json"}}},
+      .run = [flags](const Command&) { return Run(*flags); },
+  };
 }
 
 }  // namespace vramgate

@@ -8,6 +8,6 @@
 
 namespace vramgate {
 
-void AddAuditCommand(CLI::App& program, ExitCode& exit);
+Command AuditCommand();
 
 }  // namespace vramgate

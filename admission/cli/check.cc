@@ -31,14 +31,20 @@ ExitCode Run(const CheckFlags& flags) {
 
 }  // namespace
 
-void AddCheckCommand(CLI::App& program, ExitCode& exit) {
-  CLI::App* command = program.add_subcommand("check", "Validate a config and print it with every default filled in");
+Command CheckCommand() {
   const auto flags = std::make_shared<CheckFlags>();
-  command->add_option("--config", flags->config, "the config file")->type_name("FILE")->required();
-  command->add_option("--format", flags->format, "yaml or json (default: yaml)")
-      ->type_name("FORMAT")
-      ->check(CLI::IsMember({"yaml", "json"}));
-  command->callback([flags, &exit] { exit = Run(*flags); });
+  return {
+      .name = "check",
+      .help = "Validate a config and print it with every default filled in",
+      .flags =
+          {{.names = "--config", .target = &flags->config, .type = "FILE", .help = "the config file", .required = true},
+           {.names = "--format",
+            .target = &flags->format,
+            .type = "FORMAT",
+            .help = "yaml or json (default: yaml)",
+            .choices = {"yaml", "json"}}},
+      .run = [flags](const Command&) { return Run(*flags); },
+  };
 }
 
 }  // namespace vramgate

@@ -9,6 +9,6 @@
 
 namespace vramgate {
 
-void AddCheckCommand(CLI::App& program, ExitCode& exit);
+Command CheckCommand();
 
 }  // namespace vramgate

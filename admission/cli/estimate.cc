@@ -29,18 +29,21 @@ absl::Status Run(const EstimateFlags& flags) {
 
 }  // namespace
 
-void AddEstimateCommand(CLI::App& program, ExitCode& exit) {
-  CLI::App* command =
-      program.add_subcommand("estimate", "What a model and its requests take on a device, term by term");
+Command EstimateCommand() {
   const auto flags = std::make_shared<EstimateFlags>();
-  AddEstimateFlags(*command, *flags);
-  command->callback([command, flags, &exit] {
-    const absl::Status status = Run(*flags);
-    if (status.ok()) return;
-    const absl::string_view message = status.message();
-    std::cerr << "estimate: " << WithFlagNames(*command, {message.data(), message.size()}) << "\n";
-    exit = ExitCode::kUsage;
-  });
+  return {
+      .name = "estimate",
+      .help = "What a model and its requests take on a device, term by term",
+      .flags = FlagsOf(*flags),
+      .run =
+          [flags](const Command& command) {
+            const absl::Status status = Run(*flags);
+            if (status.ok()) return ExitCode::kDone;
+            const absl::string_view message = status.message();
+            std::cerr << "estimate: " << WithFlagNames(command, {message.data(), message.size()}) << "\n";
+            return ExitCode::kUsage;
+          },
+  };
 }
 
 }  // namespace vramgate

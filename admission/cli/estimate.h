@@ -8,6 +8,6 @@
 
 namespace vramgate {
 
-void AddEstimateCommand(CLI::App& program, ExitCode& exit);
+Command EstimateCommand();
 
 }  // namespace vramgate

@@ -1,6 +1,5 @@
 #include "admission/cli/estimate_question.h"
 
-#include <array>
 #include <limits>
 #include <utility>
 
@@ -227,25 +226,15 @@ absl::StatusOr<std::vector<Question>> ReadQuestions(const EstimateFlags& f) {
   return questions;
 }
 
-void AddEstimateFlags(CLI::App& command, EstimateFlags& f) {
-  struct Flag {
-    const char* names;
-    std::string* target;
-    const char* type;
-    const char* help;
-    const char* group;
-  };
+std::vector<Flag> FlagsOf(EstimateFlags& f) {
   constexpr char kShape[] = "By shape";
   constexpr char kLoad[] = "What is asked of it";
   constexpr char kCard[] = "On which card";
   constexpr char kRun[] = "How it runs";
   constexpr char kHand[] = "Known better than from the config";
-  command
-      .add_option("--model", f.models,
-                  "a model's directory, its config.json, or a .gguf; again for several on one card")
-      ->type_name("PATH")
-      ->group("By model");
-  const std::array<Flag, 40> flags = {{
+  return {
+      {"--model", &f.models, "PATH", "a model's directory, its config.json, or a .gguf; again for several on one card",
+       "By model"},
       {"--parameters", &f.parameters, "N", "parameters, such as 72e9", kShape},
       {"--parameter-bytes", &f.parameter_bytes, "N", "bytes of an original parameter (default: those of --dtype)",
        kShape},
@@ -298,13 +287,9 @@ void AddEstimateFlags(CLI::App& command, EstimateFlags& f) {
       {"--lora-rank", &f.lora_rank, "N", "room for adapters of this rank", kRun},
       {"--max-loras", &f.max_loras, "N", "how many adapters (default: 1)", kRun},
       {"--format", &f.format, "FORMAT", "text or json (default: text)", "Output"},
-  }};
-  for (const Flag& flag : flags) {
-    command.add_option(flag.names, *flag.target, flag.help)->type_name(flag.type)->group(flag.group);
-  }
-  command.add_flag("--enable-expert-parallel", f.expert_parallel, "whole experts are dealt out to the devices")
-      ->group(kRun);
-  command.add_flag("--kv-unified", f.kv_unified, "one cache for all slots (llama.cpp)")->group(kRun);
+      {"--enable-expert-parallel", &f.expert_parallel, "", "whole experts are dealt out to the devices", kRun},
+      {"--kv-unified", &f.kv_unified, "", "one cache for all slots (llama.cpp)", kRun},
+  };
 }
 
 }  // namespace vramgate

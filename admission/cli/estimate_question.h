@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "admission/cli/command.h"
 #include "admission/estimator/deployment.h"
 #include "admission/estimator/model_shape.h"
 
@@ -38,7 +38,8 @@ struct Question {
   DeploymentOptions options;
 };
 
-void AddEstimateFlags(CLI::App& command, EstimateFlags& f);
+// What the command line fills `f` by, in help's order.
+std::vector<Flag> FlagsOf(EstimateFlags& f);
 
 // A question for each --model, or one by shape. INVALID_ARGUMENT begins with the flag.
 absl::StatusOr<std::vector<Question>> ReadQuestions(const EstimateFlags& f);

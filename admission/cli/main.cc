@@ -1,6 +1,4 @@
 // The `vramgate` program: one subcommand a file beside this one.
-#include <CLI/CLI.hpp>
-
 #include "admission/cli/admit.h"
 #include "admission/cli/audit.h"
 #include "admission/cli/check.h"
@@ -15,21 +13,17 @@ namespace vramgate {
 namespace {
 
 ExitCode Main(int argc, char** argv) {
-  CLI::App program("Admits, queues or rejects language-model requests by the VRAM they will take.", "vramgate");
-  program.set_version_flag("--version", std::string("vramgate ") + kVersion, "Print the version and exit");
-  program.require_subcommand(1);
-  program.footer(
-      "Each command has its own --help. Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage or input,\n"
-      "3 refused but may be retried, 4 refused for good.");
-  ExitCode exit = ExitCode::kDone;
-  AddServeCommand(program, exit);
-  AddEstimateCommand(program, exit);
-  AddReplayCommand(program, exit);
-  AddCheckCommand(program, exit);
-  AddStatusCommand(program, exit);
-  AddAdmitCommand(program, exit);
-  AddAuditCommand(program, exit);
-  return RunProgram(program, argc, argv, exit);
+  const Program program = {
+      .name = "vramgate",
+      .version = kVersion,
+      .help = "Admits, queues or rejects language-model requests by the VRAM they will take.",
+      .footer =
+          "Each command has its own --help. Exit codes: 0 done, 1 a finding or a failure, 2 wrong usage or input,\n"
+          "3 refused but may be retried, 4 refused for good.",
+      .commands = {ServeCommand(), EstimateCommand(), ReplayCommand(), CheckCommand(), StatusCommand(), AdmitCommand(),
+                   AuditCommand()},
+  };
+  return RunProgram(program, argc, argv);
 }
 
 }  // namespace

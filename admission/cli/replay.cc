@@ -132,18 +132,23 @@ absl::Status Run(const ReplayFlags& flags, ExitCode& exit) {
 
 }  // namespace
 
-void AddReplayCommand(CLI::App& program, ExitCode& exit) {
-  CLI::App* command = program.add_subcommand("replay", "What a config would have done with recorded traffic");
+Command ReplayCommand() {
   const auto flags = std::make_shared<ReplayFlags>();
-  AddReplayFlags(*command, *flags);
-  command->footer("Policies: " + PolicyNames() + ".");
-  command->callback([command, flags, &exit] {
-    const absl::Status status = Run(*flags, exit);
-    if (status.ok()) return;
-    const absl::string_view message = status.message();
-    std::cerr << "replay: " << WithFlagNames(*command, {message.data(), message.size()}) << "\n";
-    if (exit == ExitCode::kDone) exit = ExitCode::kFailure;
-  });
+  return {
+      .name = "replay",
+      .help = "What a config would have done with recorded traffic",
+      .flags = FlagsOf(*flags),
+      .footer = "Policies: " + PolicyNames() + ".",
+      .run =
+          [flags](const Command& command) {
+            ExitCode exit = ExitCode::kDone;
+            const absl::Status status = Run(*flags, exit);
+            if (status.ok()) return exit;
+            const absl::string_view message = status.message();
+            std::cerr << "replay: " << WithFlagNames(command, {message.data(), message.size()}) << "\n";
+            return exit == ExitCode::kDone ? ExitCode::kFailure : exit;
+          },
+  };
 }
 
 }  // namespace vramgate

@@ -5,6 +5,6 @@
 
 namespace vramgate {
 
-void AddReplayCommand(CLI::App& program, ExitCode& exit);
+Command ReplayCommand();
 
 }  // namespace vramgate

@@ -211,44 +211,46 @@ absl::Status ReadPolicies(const ReplayFlags& f, ReplayQuestion& q) {
 
 }  // namespace
 
-void AddReplayFlags(CLI::App& command, ReplayFlags& f) {
-  const auto add = [&](const char* name, std::string& value, const char* type, const char* what) {
-    command.add_option(name, value, what)->type_name(type);
+std::vector<Flag> FlagsOf(ReplayFlags& f) {
+  return {
+      {.names = "trace",
+       .target = &f.trace,
+       .type = "TRACE",
+       .help = "a CSV (arrival_s,prompt_tokens,output_tokens[,tenant]) or an access log",
+       .required = true},
+      {"--config", &f.config, "FILE", "replay in front of this config's model, pool and queue"},
+      {"--model", &f.model, "NAME", "which of the config's models (default: its only one)"},
+      {"--instance", &f.instance, "NAME", "which of the model's instances (default: the first)"},
+      {"--kv-tokens", &f.kv_tokens, "N", "KV tokens of the pool (default: the config's)"},
+      {"--max-tokens", &f.max_tokens, "N", "max_tokens of every request (default: the config's, or 1024)"},
+      {"--speed", &f.speed, "X", "arrivals come X times as fast (default: 1)"},
+      {"--seed", &f.seed, "N", "of policies that draw (default: 1)"},
+      {"--first", &f.first, "N", "only the first N requests"},
+      {.names = "--order",
+       .target = &f.order,
+       .type = "ORDER",
+       .help = "backfill (default) or fcfs: nobody passes a request that waits",
+       .choices = {"backfill", "fcfs"}},
+      {"--policy", &f.policies, "NAME", "worst_case (default), or another; again for several"},
+      {"--compare", &f.compare, "", "run every policy"},
+      {"--risk", &f.risks, "R", "statistical: windows with a revocation, of all (default: 0.001); again for several"},
+      {"--max-queue", &f.max_queue, "N", "requests that may wait (default: the config's, or no limit)"},
+      {"--max-wait", &f.max_wait, "DURATION", "how long one may wait (default: the config's, or no limit)"},
+      {"--step-base", &f.step_base, "DURATION", "of a step, whatever it computes (default: 8ms)"},
+      {"--step-token", &f.step_token, "DURATION", "for each token of a step (default: 30us)"},
+      {"--step-tokens", &f.step_tokens, "N", "most tokens of a step (default: 8192)"},
+      {"--max-sequences", &f.max_sequences, "N", "most sequences that run at once (default: 1024)"},
+      {"--block-tokens", &f.block_tokens, "N", "tokens of a KV block (default: the config's, or 16)"},
+      {"--ledger", &f.ledger, "FILE", "write the ledger; with several policies FILE.POLICY each"},
+      {"--plot", &f.plot, "FILE.svg", "draw KV, queue and waits over time"},
+      {"--sweep", &f.sweep, "", "find the smallest pool and the longest queue that meet --target-wait"},
+      {"--target-wait", &f.target_wait, "S", "seconds that at most 1 % may wait longer"},
+      {.names = "--format",
+       .target = &f.format,
+       .type = "FORMAT",
+       .help = "text or json (default: text)",
+       .choices = {"text", "json"}},
   };
-  command.add_option("trace", f.trace, "a CSV (arrival_s,prompt_tokens,output_tokens[,tenant]) or an access log")
-      ->type_name("TRACE")
-      ->required();
-  add("--config", f.config, "FILE", "replay in front of this config's model, pool and queue");
-  add("--model", f.model, "NAME", "which of the config's models (default: its only one)");
-  add("--instance", f.instance, "NAME", "which of the model's instances (default: the first)");
-  add("--kv-tokens", f.kv_tokens, "N", "KV tokens of the pool (default: the config's)");
-  add("--max-tokens", f.max_tokens, "N", "max_tokens of every request (default: the config's, or 1024)");
-  add("--speed", f.speed, "X", "arrivals come X times as fast (default: 1)");
-  add("--seed", f.seed, "N", "of policies that draw (default: 1)");
-  add("--first", f.first, "N", "only the first N requests");
-  command.add_option("--order", f.order, "backfill (default) or fcfs: nobody passes a request that waits")
-      ->type_name("ORDER")
-      ->check(CLI::IsMember({"backfill", "fcfs"}));
-  command.add_option("--policy", f.policies, "worst_case (default), or another; again for several")->type_name("NAME");
-  command.add_flag("--compare", f.compare, "run every policy");
-  command
-      .add_option("--risk", f.risks,
-                  "statistical: windows with a revocation, of all (default: 0.001); again for several")
-      ->type_name("R");
-  add("--max-queue", f.max_queue, "N", "requests that may wait (default: the config's, or no limit)");
-  add("--max-wait", f.max_wait, "DURATION", "how long one may wait (default: the config's, or no limit)");
-  add("--step-base", f.step_base, "DURATION", "of a step, whatever it computes (default: 8ms)");
-  add("--step-token", f.step_token, "DURATION", "for each token of a step (default: 30us)");
-  add("--step-tokens", f.step_tokens, "N", "most tokens of a step (default: 8192)");
-  add("--max-sequences", f.max_sequences, "N", "most sequences that run at once (default: 1024)");
-  add("--block-tokens", f.block_tokens, "N", "tokens of a KV block (default: the config's, or 16)");
-  add("--ledger", f.ledger, "FILE", "write the ledger; with several policies FILE.POLICY each");
-  add("--plot", f.plot, "FILE.svg", "draw KV, queue and waits over time");
-  command.add_flag("--sweep", f.sweep, "find the smallest pool and the longest queue that meet --target-wait");
-  add("--target-wait", f.target_wait, "S", "seconds that at most 1 % may wait longer");
-  command.add_option("--format", f.format, "text or json (default: text)")
-      ->type_name("FORMAT")
-      ->check(CLI::IsMember({"text", "json"}));
 }
 
 void ResizePool(ReplayInput& input, int64_t kv_tokens) {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "admission/cli/command.h"
 #include "admission/replay/policy_table.h"
 #include "admission/replay/replay.h"
 
@@ -38,7 +38,8 @@ struct ReplayQuestion {
   std::vector<std::string> warnings;
 };
 
-void AddReplayFlags(CLI::App& command, ReplayFlags& f);
+// What the command line fills `f` by, in help's order.
+std::vector<Flag> FlagsOf(ReplayFlags& f);
 
 // INVALID_ARGUMENT begins with the flag, or with file and line.
 absl::StatusOr<ReplayQuestion> ReadReplayQuestion(const ReplayFlags& f);

@@ -16,6 +16,11 @@
 namespace vramgate {
 namespace {
 
+struct ServeFlags {
+  std::string config;
+  std::string ledger;
+};
+
 // SIGTERM and SIGINT, taken one by one. Must be made before any thread is: threads inherit the mask.
 class Signals {
  public:
@@ -35,16 +40,16 @@ class Signals {
   sigset_t set_;
 };
 
-ExitCode Serve(const std::string& config_path, const std::string& ledger_path) {
+ExitCode Serve(const ServeFlags& flags) {
   const Signals signals;
-  const absl::StatusOr<LoadedConfig> loaded = LoadConfig(config_path);
+  const absl::StatusOr<LoadedConfig> loaded = LoadConfig(flags.config);
   if (!loaded.ok()) {
     std::cerr << loaded.status().message() << "\n";
     return ExitCode::kUsage;
   }
   for (const std::string& warning : loaded->warnings) std::cerr << "warning: " << warning << "\n";
   absl::StatusOr<std::unique_ptr<Server>> server =
-      Server::Start(*loaded, {.ledger_path = ledger_path, .version = kVersion});
+      Server::Start(*loaded, {.ledger_path = flags.ledger, .version = kVersion});
   if (!server.ok()) {
     std::cerr << server.status().message() << "\n";
     return absl::IsInvalidArgument(server.status()) ? ExitCode::kUsage : ExitCode::kFailure;
@@ -65,13 +70,17 @@ ExitCode Serve(const std::string& config_path, const std::string& ledger_path) {
 
 }  // namespace
 
-void AddServeCommand(CLI::App& program, ExitCode& exit) {
-  auto config = std::make_shared<std::string>();
-  auto ledger = std::make_shared<std::string>();
-  CLI::App* serve = program.add_subcommand("serve", "Run the sidecar: admit, queue or reject requests by their VRAM");
-  serve->add_option("--config", *config, "The YAML config file")->required();
-  serve->add_option("--ledger", *ledger, "Write every change of every account to this CSV file, for `vramgate audit`");
-  serve->callback([&exit, config, ledger] { exit = Serve(*config, *ledger); });
+Command ServeCommand() {
+  const auto flags = std::make_shared<ServeFlags>();
+  return {
+      .name = "serve",
+      .help = "Run the sidecar: admit, queue or reject requests by their VRAM",
+      .flags = {{.names = "--config", .target = &flags->config, .help = "The YAML config file", .required = true},
+                {.names = "--ledger",
+                 .target = &flags->ledger,
+                 .help = "Write every change of every account to this CSV file, for `vramgate audit`"}},
+      .run = [flags](const Command&) { return Serve(*flags); },
+  };
 }
 
 }  // namespace vramgate

@@ -8,6 +8,6 @@
 
 namespace vramgate {
 
-void AddServeCommand(CLI::App& program, ExitCode& exit);
+Command ServeCommand();
 
 }  // namespace vramgate

@@ -113,15 +113,19 @@ ExitCode Run(const Options& options) {
 
 }  // namespace
 
-void AddStatusCommand(CLI::App& program, ExitCode& exit) {
-  auto options = std::make_shared<Options>();
-  CLI::App* status = program.add_subcommand("status", "Show what holds the memory, who waits, what is scarce");
-  status
-      ->add_option("--target", options->target, "The sidecar's operator address, e.g. unix:/run/vramgate/operator.sock")
-      ->required();
-  status->add_flag("--watch", options->watch, "Ask again every second");
-  status->add_option("--format", options->format, "text or json")->check(CLI::IsMember({"text", "json"}));
-  status->callback([&exit, options] { exit = Run(*options); });
+Command StatusCommand() {
+  const auto options = std::make_shared<Options>();
+  return {
+      .name = "status",
+      .help = "Show what holds the memory, who waits, what is scarce",
+      .flags = {{.names = "--target",
+                 .target = &options->target,
+                 .help = "The sidecar's operator address, e.g. unix:/run/vramgate/operator.sock",
+                 .required = true},
+                {.names = "--watch", .target = &options->watch, .help = "Ask again every second"},
+                {.names = "--format", .target = &options->format, .help = "text or json", .choices = {"text", "json"}}},
+      .run = [options](const Command&) { return Run(*options); },
+  };
 }
 
 }  // namespace vramgate

@@ -6,6 +6,6 @@
 
 namespace vramgate {
 
-void AddStatusCommand(CLI::App& program, ExitCode& exit);
+Command StatusCommand();
 
 }  // namespace vramgate

@@ -23,15 +23,12 @@ struct Result {
 
 // Runs `vramgate` with `arguments` as a shell would.
 Result RunVramgate(std::vector<std::string> arguments) {
-  CLI::App program("A VRAM admission controller", "vramgate");
-  program.require_subcommand(1);
-  ExitCode exit = ExitCode::kDone;
-  AddEstimateCommand(program, exit);
+  const Program program = {.name = "vramgate", .commands = {EstimateCommand()}};
   std::vector<const char*> argv = {"vramgate"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   testing::internal::CaptureStdout();
   testing::internal::CaptureStderr();
-  const ExitCode code = RunProgram(program, static_cast<int>(argv.size()), argv.data(), exit);
+  const ExitCode code = RunProgram(program, static_cast<int>(argv.size()), argv.data());
   return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
 }
 
