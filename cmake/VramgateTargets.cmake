@@ -9,9 +9,12 @@ endif()
 
 add_library(vramgate_options INTERFACE)
 target_include_directories(vramgate_options INTERFACE ${PROJECT_SOURCE_DIR})
+# -pthread, which some dependencies ask for: who shares a precompiled header shares options.
 target_compile_options(vramgate_options INTERFACE
-  -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer
-  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-c99-designator>)
+  -pthread -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety -Wno-c99-designator>
+  # As ccache wants it, to keep what includes a precompiled header.
+  $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess> "$<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>")
 if(VRAMGATE_SANITIZE)
   # GCC finds uninitialized and overlapping memory in the standard library where it instruments: see its manual on -fsanitize.
   target_compile_options(vramgate_options INTERFACE -fsanitize=${VRAMGATE_SANITIZE} -fno-sanitize-recover=all
@@ -22,18 +25,25 @@ if(VRAMGATE_FUZZ)
   target_compile_options(vramgate_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# vramgate_library(NAME SRCS a.cc ... DEPS target ... [PRECOMPILE <header> ...]): a static library. PRECOMPILE: heavy headers of
-# others that most of its sources include anyway; sources still include what they use (the preset `lint` builds without).
+# vramgate_precompiled(NAME <header> ... DEPS target ...): heavy headers of others, compiled once for all targets that
+# `PRECOMPILED NAME` names. Sources still include what they use (the preset `lint` builds without).
+function(vramgate_precompiled name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/${name}.cc CONTENT "")  # CMake wants a source to hang them on
+  add_library(${name} OBJECT ${PROJECT_BINARY_DIR}/${name}.cc)
+  target_link_libraries(${name} PRIVATE vramgate_options ${ARG_DEPS})
+  target_precompile_headers(${name} PRIVATE ${ARG_UNPARSED_ARGUMENTS})
+endfunction()
+
+# vramgate_library(NAME SRCS a.cc ... DEPS target ... [PRECOMPILED name]): a static library; precompiled_core unless said otherwise.
 function(vramgate_library name)
-  cmake_parse_arguments(ARG "" "" "SRCS;DEPS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(ARG "" "PRECOMPILED" "SRCS;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SRCS})
   target_link_libraries(${name} PUBLIC vramgate_options ${ARG_DEPS})
-  if(ARG_PRECOMPILE)
-    target_precompile_headers(${name} PRIVATE ${ARG_PRECOMPILE})
-    # As ccache wants it, to keep what includes one.
-    target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>
-      "$<$<CXX_COMPILER_ID:Clang>:SHELL:-Xclang -fno-pch-timestamp>")
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED precompiled_core)
   endif()
+  target_precompile_headers(${name} REUSE_FROM ${ARG_PRECOMPILED})
 endfunction()
 
 # vramgate_test(NAME SRCS a_test.cc ... DEPS target ... [LABELS l ...] [ARGS arg ...]): a GoogleTest program, one ctest entry a program.
