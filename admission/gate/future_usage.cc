@@ -137,7 +137,8 @@ void FutureUsage::Renew(const Holder& before, const Holder& after) {
 }
 
 template <bool kByMean>
-bool FutureUsage::FitsAll(const Holder& candidate, double z) const {
+bool FutureUsage::FitsAll(const Holder& candidate, double z, bool* sure) const {
+  bool most_fits = true;
   if (candidate.full > capacity_ || full_sum_ + candidate.full > kMostOvercommit * std::max<int64_t>(capacity_, 1)) {
     return false;
   }
@@ -149,15 +150,17 @@ bool FutureUsage::FitsAll(const Holder& candidate, double z) const {
     if (!kByMean) return FitsMost(ramp, n, &most_[index], capacity);
     const UsageSpan usage{const_cast<int32_t*>(&most_[index]), const_cast<float*>(&mean_[index]),
                           const_cast<float*>(&variance_[index])};
-    return FitsMean(ramp, n, usage, capacity, static_cast<float>(z), scale);
+    return FitsMean(ramp, n, usage, capacity, static_cast<float>(z), scale, &most_fits);
   };
   if (!ForEachPart(candidate, now, std::min(candidate.last + 1, now + kBuckets), fits)) return false;
   // Beyond the array only what is sure is known.
-  return kByMean || candidate.last < now + kBuckets || beyond_most_ + candidate.full <= capacity_;
+  const bool fits_beyond = candidate.last < now + kBuckets || beyond_most_ + candidate.full <= capacity_;
+  if (sure != nullptr) *sure = most_fits && fits_beyond;
+  return kByMean || fits_beyond;
 }
 
-template bool FutureUsage::FitsAll<false>(const Holder& candidate, double z) const;
-template bool FutureUsage::FitsAll<true>(const Holder& candidate, double z) const;
+template bool FutureUsage::FitsAll<false>(const Holder& candidate, double z, bool* sure) const;
+template bool FutureUsage::FitsAll<true>(const Holder& candidate, double z, bool* sure) const;
 
 void FutureUsage::AdvanceTo(int64_t step) {
   CHECK(step >= step_, "FutureUsage: time went back");

@@ -31,7 +31,7 @@ namespace vramgate {
 
 class FutureUsage {
  public:
-  static constexpr int64_t kBuckets = 1024;
+  static constexpr int64_t kBuckets = 512;
   // Most that Full sizes may sum up to, in capacities: beyond it nothing fits. Keeps sums far inside of 32 bits.
   static constexpr int64_t kMostOvercommit = 64;
 
@@ -86,8 +86,9 @@ class FutureUsage {
   // Whether at every step in which `candidate` may be there the capacity holds all of them: by the most (Surely), or by
   // the less of that and mean + z deviations. The mean is scaled so that it says now what is used now: chances are as
   // old as their holders, and all that are there have survived since.
-  bool FitsSurely(const Holder& candidate) const { return FitsAll<false>(candidate, 0); }
-  bool Fits(const Holder& candidate, double z) const { return FitsAll<true>(candidate, z); }
+  // *sure (may be null): whether it is the former everywhere.
+  bool FitsSurely(const Holder& candidate) const { return FitsAll<false>(candidate, 0, nullptr); }
+  bool Fits(const Holder& candidate, double z, bool* sure = nullptr) const { return FitsAll<true>(candidate, z, sure); }
 
   // Steps before `step` are over. Never goes back.
   void AdvanceTo(int64_t step);
@@ -108,7 +109,7 @@ class FutureUsage {
   void Apply(const Holder& holder);
   UsageSpan At(size_t index) { return {&most_[index], &mean_[index], &variance_[index]}; }
   template <bool kByMean>
-  bool FitsAll(const Holder& candidate, double z) const;
+  bool FitsAll(const Holder& candidate, double z, bool* sure) const;
   int32_t UnitsAbove(int64_t bytes) const;
   int64_t BucketOf(int64_t step) const { return step >> bucket_shift_; }
 

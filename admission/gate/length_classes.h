@@ -25,7 +25,7 @@ namespace vramgate {
 
 class LengthClasses {
  public:
-  static constexpr int64_t kTable = 2048;      // buckets of a table: 2 x FutureUsage's
+  static constexpr int64_t kTable = 2048;      // entries of a table: 4 x the buckets of FutureUsage
   static constexpr int64_t kEnoughEnds = 200;  // before a tenant's own lengths are used
   static constexpr size_t kMostClasses = 64;
 

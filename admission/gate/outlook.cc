@@ -90,10 +90,10 @@ int64_t Outlook::PromptSteps(const Lease& lease) const {
   return DivideUp(prompt_tokens_ + std::max<int64_t>(1, lease.prompt_tokens), spec_.prompt_tokens_per_step);
 }
 
-FutureUsage::Growth Outlook::StartOf(const Lease& lease) const {
+FutureUsage::Growth Outlook::StartOf(const Lease& lease, int64_t prompt_steps) const {
   FutureUsage::Growth growth = GrowthOf(lease, 0);
   growth.last_step +=
-      PromptSteps(lease) + StepsFor(std::max<int64_t>(0, lease.max_output_tokens - 1), spec_.min_tokens_per_step);
+      prompt_steps + StepsFor(std::max<int64_t>(0, lease.max_output_tokens - 1), spec_.min_tokens_per_step);
   return growth;
 }
 
@@ -123,33 +123,44 @@ FutureUsage::Chance Outlook::ChanceOf(std::span<const float> survival, int64_t a
 // --- Judging ---
 
 bool Outlook::Fits(const Lease& lease, const Account& pool) const {
-  const FutureUsage::Growth growth = StartOf(lease);
+  judged_.lease = {};
+  const int64_t prompt_steps = PromptSteps(lease);
+  const FutureUsage::Growth growth = StartOf(lease, prompt_steps);
   const int64_t free_bytes = pool.free_bytes();
   if (growth.start_bytes > free_bytes) return false;
   if (spec_.max_sequences > 0 && sequences_ + lease.sequences > spec_.max_sequences) return false;
   const int64_t capacity_bytes = pool.capacity_bytes - pool.fixed_bytes;
-  if (full_bytes_ + growth.full_bytes <= capacity_bytes) return true;
-  if (late_ > 0 || growth.full_bytes > capacity_bytes) return false;
-  const FutureUsage::Holder holder =
-      future_.MakeHolder(growth, ChanceOf(lengths_.Peek(lease.tenant_name), -PromptSteps(lease), 0));
-  const bool must_be_sure = spec_.level == Assurance::kLockstep || control_.guaranteed_only() ||
-                            lease.holder.revocations >= kMostRevocations ||
-                            free_bytes - growth.start_bytes < capacity_bytes / kWatermarkPart;
-  return must_be_sure ? future_.FitsSurely(holder) : future_.Fits(holder, control_.z());
+  const bool fits_in_full = full_bytes_ + growth.full_bytes <= capacity_bytes;
+  if (!fits_in_full && (late_ > 0 || growth.full_bytes > capacity_bytes)) return false;
+  const std::span<const float> survival = lengths_.Peek(lease.tenant_name);
+  const FutureUsage::Holder usage = future_.MakeHolder(growth, ChanceOf(survival, -prompt_steps, 0));
+  bool fits = fits_in_full;
+  bool sure = fits_in_full;
+  if (!fits) {
+    const bool must_be_sure = spec_.level == Assurance::kLockstep || control_.guaranteed_only() ||
+                              lease.holder.revocations >= kMostRevocations ||
+                              free_bytes - growth.start_bytes < capacity_bytes / kWatermarkPart;
+    fits = sure = must_be_sure && future_.FitsSurely(usage);
+    if (!must_be_sure) fits = future_.Fits(usage, control_.z(), &sure);
+  }
+  if (fits) judged_ = {lease.id, growth, usage, prompt_steps, sure};
+  return fits;
 }
 
 void Outlook::Add(Lease& lease) {
+  CHECK(judged_.lease == lease.id, "Outlook: a lease was added that was not found to fit");
   HolderState& state = lease.holder;
-  state.growth = StartOf(lease);
+  state.growth = judged_.growth;
   state.granted_step = step();
-  const int64_t prompt_steps = PromptSteps(lease);
-  state.emitted_at_since = -prompt_steps;
-  state.prompt_end = step() + prompt_steps;
+  state.emitted_at_since = -judged_.prompt_steps;
+  state.prompt_end = step() + judged_.prompt_steps;
   state.prompt_done = lease.prompt_tokens <= 0;
   state.late = false;
-  state.sure = spec_.level == Assurance::kLockstep || full_bytes_ + state.growth.full_bytes <= capacity_bytes_ ||
-               future_.FitsSurely(future_.MakeHolder(state.growth, {}));
-  Put(lease, 0);
+  state.sure = judged_.sure;
+  Count(lease, 0);
+  state.usage = judged_.usage;
+  judged_.lease = {};
+  future_.Add(state.usage);
   holders_.push_back(lease);
   full_bytes_ += state.growth.full_bytes;
   sequences_ += lease.sequences;
@@ -162,12 +173,18 @@ void Outlook::Add(Lease& lease) {
   Plan(lease);
 }
 
-// What it adds, with the newest chances.
-FutureUsage::Holder Outlook::Newest(Lease& lease, int64_t emitted_now) {
+// Among the lengths of its class, whose newest table is its own from now on.
+void Outlook::Count(Lease& lease, int64_t emitted_now) {
   HolderState& state = lease.holder;
   state.table = lengths_.Use(lease.tenant_name);
   state.counted_tokens = std::clamp<int64_t>(emitted_now, 0, std::max<int64_t>(0, lease.max_output_tokens));
   lengths_.Enter(state.table, state.counted_tokens);
+}
+
+// What it adds, with the newest chances.
+FutureUsage::Holder Outlook::Newest(Lease& lease, int64_t emitted_now) {
+  const HolderState& state = lease.holder;
+  Count(lease, emitted_now);
   const std::span<const float> survival = lengths_.survival(state.table);
   return future_.MakeHolder(state.growth, ChanceOf(survival, state.emitted_at_since, emitted_now));
 }
@@ -296,10 +313,12 @@ void Outlook::RenewSome(int64_t steps) {
 void Outlook::EndWindows() {
   if (spec_.level != Assurance::kStatistical) return;
   for (; window_steps_ >= kWindowSteps; window_steps_ -= kWindowSteps) {
-    if (window_unsure_ || erred_) control_.EndWindow(erred_);
+    // Where all are sure nothing is learned of z; but it must come down again when only what is sure is let in.
+    const bool counts = window_unsure_ || erred_ || (control_.guaranteed_only() && !holders_.empty());
+    if (counts) control_.EndWindow(erred_);
     erred_ = false;
     window_unsure_ = unsure_ > 0;
-    if (!window_unsure_) window_steps_ %= kWindowSteps;
+    if (!counts) window_steps_ %= kWindowSteps;
   }
 }
 

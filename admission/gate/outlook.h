@@ -52,7 +52,7 @@ class Outlook {
   // What it takes of the pool when it starts.
   int64_t StartBytes(const Lease& lease) const;
 
-  // REQUIRES: it fits.
+  // REQUIRES: it is what Fits was asked last, and it fits.
   void Add(Lease& lease);
   struct Ended {
     int64_t output_tokens = -1;  // -1: as assumed
@@ -99,11 +99,12 @@ class Outlook {
   static constexpr int64_t kSlots = 1024;
 
   FutureUsage::Growth GrowthOf(const Lease& lease, int64_t emitted_tokens) const;
-  FutureUsage::Growth StartOf(const Lease& lease) const;
+  FutureUsage::Growth StartOf(const Lease& lease, int64_t prompt_steps) const;
   FutureUsage::Chance ChanceOf(std::span<const float> survival, int64_t at_since, int64_t now) const;
   int64_t PromptSteps(const Lease& lease) const;
   int64_t BytesAt(const FutureUsage::Growth& growth, int64_t step) const;
   FutureUsage::Holder Newest(Lease& lease, int64_t emitted_now);
+  void Count(Lease& lease, int64_t emitted_now);
   void Put(Lease& lease, int64_t emitted_now);
   void Take(Lease& lease);
   void Plan(Lease& lease);
@@ -124,6 +125,15 @@ class Outlook {
   int64_t sequences_ = 0;
   int64_t unsure_ = 0;         // holders that are not guaranteed
   int64_t prompt_tokens_ = 0;  // that the engine has yet to compute, as declared
+  // What Fits found last: a grant follows at once.
+  struct Judged {
+    LeaseId lease;
+    FutureUsage::Growth growth;
+    FutureUsage::Holder usage;
+    int64_t prompt_steps = 0;
+    bool sure = false;
+  };
+  mutable Judged judged_;
   int64_t late_ = 0;
   int64_t lates_ = 0;
   int64_t settled_ = 0;  // the step that Settle was last called at

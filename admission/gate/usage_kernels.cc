@@ -20,6 +20,10 @@ inline __attribute__((always_inline)) int32_t Used(const UsageRamp& ramp, int32_
   return std::min(ramp.full, ramp.start + ramp.block * blocks);
 }
 
+inline __attribute__((always_inline)) float AtMostOne(float chance) {
+  return chance < 1.0F ? chance : 1.0F;
+}
+
 template <int32_t kSign>
 inline __attribute__((always_inline)) void Apply(const UsageRamp& in, int32_t n, const UsageSpan& to) {
   const UsageRamp ramp = in;
@@ -38,7 +42,7 @@ inline __attribute__((always_inline)) void Apply(const UsageRamp& in, int32_t n,
   for (int32_t k = 0; k < n; ++k) {
     const int32_t used = Used(ramp, k);
     const auto u = static_cast<float>(used);
-    const float q = std::min(1.0F, survival[k] * ramp.scale);
+    const float q = AtMostOne(survival[k] * ramp.scale);
     const float uq = u * q;
     most[k] += kSign * used;
     mean[k] += static_cast<float>(kSign) * uq;
@@ -64,8 +68,8 @@ VRAMGATE_WIDE void RenewRamp(const UsageRamp& in, const float* survival, float s
   const float* __restrict after = survival;
   for (int32_t k = 0; k < n; ++k) {
     const auto u = static_cast<float>(Used(ramp, k));
-    const float uq_before = u * std::min(1.0F, before[k] * ramp.scale);
-    const float uq_after = u * std::min(1.0F, after[k] * scale);
+    const float uq_before = u * AtMostOne(before[k] * ramp.scale);
+    const float uq_after = u * AtMostOne(after[k] * scale);
     mean[k] += uq_after - uq_before;
     variance[k] += uq_after * (u - uq_after) - uq_before * (u - uq_before);
   }
@@ -83,27 +87,31 @@ VRAMGATE_WIDE bool FitsMost(const UsageRamp& in, int32_t n, const int32_t* most,
 }
 
 VRAMGATE_WIDE bool FitsMean(const UsageRamp& in, int32_t n, const UsageSpan& usage, int32_t capacity, float z,
-                            float scale) {
+                            float scale, bool* sure) {
   const UsageRamp ramp = in;
   const float* __restrict survival = ramp.survival;
   const auto limit = static_cast<float>(capacity);
   const float z2 = z * z;
+  int32_t ever_over_most = 0;
   for (int32_t from = 0; from < n; from += kChunk) {
     const int32_t to = std::min(n, from + kChunk);
     int32_t over = 0;
     for (int32_t k = from; k < to; ++k) {
       const int32_t used = Used(ramp, k);
       const auto u = static_cast<float>(used);
-      const float q = survival == nullptr ? 1.0F : std::min(1.0F, survival[k] * ramp.scale);
+      const float q = survival == nullptr ? 1.0F : AtMostOne(survival[k] * ramp.scale);
       const float uq = u * q;
       // mean + z sqrt(variance) <= limit, without the root.
       const float slack = limit - (usage.mean[k] * scale + uq);
       const float variance = usage.variance[k] * scale + uq * (u - uq);
       const auto likely_over = static_cast<int32_t>(slack < 0) | static_cast<int32_t>(z2 * variance > slack * slack);
-      over |= likely_over & static_cast<int32_t>(usage.most[k] + used > capacity);
+      const auto over_most = static_cast<int32_t>(usage.most[k] + used > capacity);
+      over |= likely_over & over_most;
+      ever_over_most |= over_most;
     }
     if (over != 0) return false;
   }
+  *sure = *sure && ever_over_most == 0;
   return true;
 }
 

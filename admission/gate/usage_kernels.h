@@ -34,7 +34,8 @@ void RenewRamp(const UsageRamp& ramp, const float* survival, float scale, int32_
 // Whether most + ramp <= capacity in all n buckets.
 bool FitsMost(const UsageRamp& ramp, int32_t n, const int32_t* most, int32_t capacity);
 // Whether in all n buckets most + ramp <= capacity, or mean + z sqrt(variance) <= capacity, with both of these times
-// `scale` and the ramp's own added.
-bool FitsMean(const UsageRamp& ramp, int32_t n, const UsageSpan& usage, int32_t capacity, float z, float scale);
+// `scale` and the ramp's own added; *sure: whether it is the former in all of them (left alone where it does not fit).
+bool FitsMean(const UsageRamp& ramp, int32_t n, const UsageSpan& usage, int32_t capacity, float z, float scale,
+              bool* sure);
 
 }  // namespace vramgate

@@ -35,6 +35,7 @@ struct Bench {
 
   Lease& Make(int64_t prompt, int64_t most) {
     Lease& lease = leases.emplace_back();
+    lease.id = {++serial};
     lease.state = LeaseState::kHeld;
     lease.prompt_tokens = prompt;
     lease.max_output_tokens = most;
@@ -44,6 +45,7 @@ struct Bench {
   }
   bool Fits(const Lease& lease) const { return outlook.Fits(lease, pool); }
   void Hold(Lease& lease) {
+    ASSERT_TRUE(Fits(lease));
     pool.reserved_bytes += outlook.StartBytes(lease);
     lease.used.kv_bytes = outlook.StartBytes(lease);
     outlook.Add(lease);
@@ -79,6 +81,7 @@ struct Bench {
   Account pool;
   std::deque<Lease> leases;
   std::vector<Lease*> holders;
+  uint64_t serial = 0;
   bool ends = true;
   int lates = 0;
 };
