@@ -91,7 +91,7 @@ struct Decision {
 // Where a waiter stands.
 struct QueuePosition {
   int32_t position = 0;     // 1-based, within its tenant
-  int32_t ahead_total = 0;  // waiters before it that may need the same devices
+  int32_t ahead_total = 0;  // waiters of the same island that go before it, at most, as things are
   std::optional<absl::Duration> estimated_wait;
 };
 

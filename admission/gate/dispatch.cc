@@ -97,6 +97,7 @@ bool Dispatch::Exhausted(const Lease& lease, Instant now) const {
 bool Dispatch::Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now) {
   const bool exhausted = Exhausted(lease, now);
   bool newly_hard = false;
+  hard_ = hard_ || exhausted;
   const auto close = [&](AccountId id) {
     Closing& closing = this->closing(id);
     closing.soft = pass_;
@@ -139,21 +140,20 @@ int Dispatch::CloseHopelessLines(int island) {
   return open;
 }
 
-// Every waiter ahead of `granted` that closed an account of `charges` has now been passed once more.
-void Dispatch::CountBypassed(WaitQueue::Order& order, const Lease& granted, const Charges& charges, Instant now,
+// Every waiter that closed an account of `charges` in this pass has now been passed once more.
+void Dispatch::CountBypassed(const Charges& charges, Instant now,
                              absl::FunctionRef<AccountId(const Lease&)> tenant_of) {
-  for (Lease& ahead : order) {
-    if (&ahead == &granted) return;
-    const AccountId tenant = tenant_of(ahead);
-    bool passed = ahead.closes_tenant && tenant != kNoAccount && charges.bytes(tenant) > 0;
-    if (ahead.closes_devices && !passed) {
-      ForEachNeeded(fleet_.lines()[static_cast<size_t>(ahead.line)], ahead,
+  for (Lease* ahead : left_) {
+    const AccountId tenant = tenant_of(*ahead);
+    bool passed = ahead->closes_tenant && tenant != kNoAccount && charges.bytes(tenant) > 0;
+    if (ahead->closes_devices && !passed) {
+      ForEachNeeded(fleet_.lines()[static_cast<size_t>(ahead->line)], *ahead,
                     [&](AccountId id) { passed = passed || charges.bytes(id) > 0; });
     }
     if (!passed) continue;
-    ++ahead.bypassed;
-    if (Exhausted(ahead, now))
-      Close(ahead, tenant, {.devices_short = ahead.closes_devices, .tenant_short = ahead.closes_tenant}, now);
+    ++ahead->bypassed;
+    if (Exhausted(*ahead, now))
+      Close(*ahead, tenant, {.devices_short = ahead->closes_devices, .tenant_short = ahead->closes_tenant}, now);
   }
 }
 
@@ -172,22 +172,25 @@ void Dispatch::See(LinePass& line, const Lease& lease) {
 }
 
 void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
-  WaitQueue::Order& order = queue_.order(island);
-  if (order.empty()) return;
+  if (queue_.empty(island)) return;
   if (closings_.size() < budget_.size()) closings_.resize(budget_.size());
-  while (Pass(order, island, now, tenant_of, grant)) {
+  while (Pass(island, now, tenant_of, grant)) {
   }
   ++pass_;  // what was closed in a pass is so no longer
 }
 
-bool Dispatch::Pass(WaitQueue::Order& order, int island, Instant now,
-                    absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
+bool Dispatch::Pass(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
   bool granted = false;
   bool torn = false;
   ++pass_;
   int open = CloseHopelessLines(island);
-  for (auto it = order.begin(); it != order.end() && open > 0;) {
-    Lease& waiter = *it++;
+  if (open == 0) return false;
+  hard_ = false;
+  left_.clear();
+  walk_.Begin(queue_, island, now);
+  const bool several = queue_.lanes(island).size() > 1;
+  for (Lease* next = walk_.Next(); next != nullptr; next = open > 0 ? walk_.Next() : nullptr) {
+    Lease& waiter = *next;
     const int l = waiter.line;
     LinePass& line = lines_[static_cast<size_t>(l)];
     const AccountId tenant = tenant_of(waiter);
@@ -198,12 +201,13 @@ bool Dispatch::Pass(WaitQueue::Order& order, int island, Instant now,
       const Charges charges = fleet_.ChargesOf(instance, cost, tenant);
       const auto soft = [&](const Charge& charge) { return closing(charge.account).soft == pass_; };
       const auto list = charges.list();
-      if (std::any_of(list.begin(), list.end(), soft)) CountBypassed(order, waiter, charges, now, tenant_of);
+      if (std::any_of(list.begin(), list.end(), soft)) CountBypassed(charges, now, tenant_of);
       grant(waiter, verdict.pick);
       granted = true;
       if (Hopeless(l)) open = CloseHopelessLines(island);
       continue;
     }
+    left_.push_back(&waiter);
     See(line, waiter);
     torn = torn || verdict.torn;
     // A closed line has nobody left to grant, but what its waiters need stays closed to those behind.
@@ -214,7 +218,7 @@ bool Dispatch::Pass(WaitQueue::Order& order, int island, Instant now,
       open = CloseHopelessLines(island);
     }
   }
-  return granted && torn;
+  return granted && (torn || (hard_ && several));
 }
 
 }  // namespace vramgate

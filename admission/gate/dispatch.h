@@ -1,17 +1,19 @@
 // Dispatch: who goes next. The policy of `worst_case`, where no end of a generation is known.
 //
-// Waiters are looked at in the queue's order. One that fits is granted, on the instance with the most free bytes. One
-// that is not closes what it needs to those behind it: the devices and pools of all its alternatives, or only its
-// tenant where only the tenant's share is short. Behind a closed account a later waiter may still be granted, at most
-// `max_bypass` times past any one waiter, and never past one that has waited `bypass_window`: bounded unfairness
-// instead of an idle card.
+// Waiters are looked at in the order of the walk: by priority and age, then by what their tenants have had. One that
+// fits is granted, on the instance with the most free bytes. One that is not closes what it needs to those behind it:
+// the devices and pools of all its alternatives, or only its tenant where only the tenant's share is short. Behind a
+// closed account a later waiter may still be granted, at most `max_bypass` times past any one waiter, and never past
+// one that has waited `bypass_window`: bounded unfairness instead of an idle card.
 //
 //   dispatch.Run(island, now, [&](Lease& waiter, InstanceId instance) { ... leave the queue, reserve, answer ... });
 //
 // Used by the Gate after everything that changes room, in either direction. When Run returns, the policy has no further
-// pick in that island. Granting only takes room, so one pass is enough, but where a waiter is torn (Verdict): it closes
-// less when only its tenant's share is left to wait for. A pass ends at once where nobody left can be granted, so a
-// full card with a thousand waiters costs no more than one with ten. Thread rule: the Gate's thread. Nothing allocates.
+// pick in that island. Granting only takes room, so one pass is enough, but for two cases: a waiter that is torn
+// (Verdict) closes less when only its tenant's share is left to wait for, and a grant puts its tenant behind others,
+// who were closed in by that tenant's next until then. A pass ends at once where nobody left can be granted, so a full
+// card with a thousand waiters costs no more than one with ten. Thread rule: the Gate's thread. In a steady state
+// nothing allocates.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +25,7 @@
 #include "admission/gate/fleet.h"
 #include "admission/gate/gate_config.h"
 #include "admission/gate/outlook.h"
+#include "admission/gate/queue_walk.h"
 #include "admission/gate/wait_queue.h"
 
 namespace vramgate {
@@ -60,8 +63,7 @@ class Dispatch {
   bool HardClosed(AccountId id) const { return Index(id) < closings_.size() && closings_[Index(id)].hard == pass_; }
 
   // True: it must be looked at again.
-  bool Pass(WaitQueue::Order& order, int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of,
-            Grant grant);
+  bool Pass(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant);
   template <typename Visit>
   void ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const;
   // `lease`: null where only the least that anybody costs is known.
@@ -71,8 +73,7 @@ class Dispatch {
   bool Hopeless(int line) const;
   bool Exhausted(const Lease& lease, Instant now) const;
   bool Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now);
-  void CountBypassed(WaitQueue::Order& order, const Lease& granted, const Charges& charges, Instant now,
-                     absl::FunctionRef<AccountId(const Lease&)> tenant_of);
+  void CountBypassed(const Charges& charges, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of);
   int CloseHopelessLines(int island);
 
   // A line in the pass under way.
@@ -93,6 +94,9 @@ class Dispatch {
   std::vector<std::vector<int>> island_lines_;
   std::vector<LinePass> lines_;
   std::vector<Closing> closings_;  // by account; grows with the budget
+  QueueWalk walk_;
+  std::vector<Lease*> left_;  // in the pass under way: looked at and not granted
+  bool hard_ = false;         // in the pass under way: somebody closed without a bypass
   uint64_t pass_ = 1;
 };
 

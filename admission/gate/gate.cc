@@ -27,14 +27,15 @@ void Effects::Clear() {
 Gate::Gate(const GateConfig& config)
     : config_(config),
       fleet_(config_, budget_),
-      tenants_(config_, budget_),
+      tenants_(config_, fleet_.islands(), budget_),
       lengths_(config_.models.size()),
       table_(config_.leases.max),
       outlooks_(fleet_.instances().size()),
       steps_counted_(fleet_.instances().size()),
-      queue_(fleet_, config_.queue),
+      queue_(fleet_, tenants_, config_.queue),
       dispatch_(fleet_, budget_, outlooks_, queue_, config_.queue),
       forecast_(fleet_.islands()),
+      shares_(fleet_.islands(), config_.models.size()),
       counts_(config_.models.size()) {
   MakeOutlooks();
 }
@@ -203,6 +204,14 @@ Gate::Admission Gate::AdmitNew(const Request& request, Instant now, Effects& out
   return Wait(*lease, request, now, out);
 }
 
+void Gate::Enter(Lease& lease, const Request& request) {
+  // The end of its wait as from its arrival. One that does not wait at all has no claim to go before those who do.
+  const bool waits = request.max_wait > absl::ZeroDuration();
+  const absl::Duration wait = waits ? std::min(request.max_wait, config_.queue.max_wait) : config_.queue.max_wait;
+  lease.wait.end_ns = std::min(request.deadline, lease.arrived + wait).ns;
+  queue_.Enter(lease);
+}
+
 // Lets the lease go at once where the policy has it as its pick, else leaves it in its place.
 Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Effects& out) {
   const bool had_place = lease.state == LeaseState::kPlaceKept;
@@ -211,17 +220,16 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
   Attach(lease, request, now);
   const LeaseRef ref = lease.ref();
   const int island = IslandOf(lease);
-  if (queue_.order(island).empty()) {
+  queue_.Lift(lease, shares_.floor(island));
+  if (queue_.empty(island)) {
     const Dispatch::Verdict verdict = dispatch_.Judge(lease, TenantOf(lease));
     if (verdict.pick != kAnyInstance) {
       Grant(lease, verdict.pick, now, out);
       return {ref};
     }
-    queue_.Enter(lease);
-    ++tenants_.tenant(lease.tenant).waiting;
+    Enter(lease, request);
   } else {
-    queue_.Enter(lease);
-    ++tenants_.tenant(lease.tenant).waiting;
+    Enter(lease, request);
     DispatchIsland(island, now, out);
     if (lease.state != LeaseState::kWaiting) return {ref};
   }
@@ -265,18 +273,13 @@ Outcome Gate::Overdue(const Lease& lease) const {
   return Outcome::kRejectedQueueTimeout;
 }
 
-void Gate::LeaveQueue(Lease& lease) {
-  queue_.Leave(lease);
-  --tenants_.tenant(lease.tenant).waiting;
-}
-
 void Gate::RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place, Instant now, Effects& out) {
   const int island = IslandOf(lease);
   Say(lease, Decision::Kind::kAnswer, outcome, now, out);
   if (outcome != Outcome::kCancelled && outcome != Outcome::kDeadline && outcome != Outcome::kRevoked) {
     out.decisions.back().retry_after = forecast_.TimeToFree(island, queue_.bytes(island), now);
   }
-  LeaveQueue(lease);
+  queue_.Leave(lease);
   if (keep_place) {
     lease.state = LeaseState::kPlaceKept;
     table_.SetTimer(lease, now + config_.queue.rejoin_window);
@@ -309,7 +312,7 @@ void Gate::DispatchIsland(int island, Instant now, Effects& out) {
   dispatch_.Run(
       island, now, [this](const Lease& lease) { return TenantOf(lease); },
       [&](Lease& lease, InstanceId instance) {
-        LeaveQueue(lease);
+        queue_.Leave(lease);
         Grant(lease, instance, now, out);
       });
 }
@@ -318,8 +321,8 @@ void Gate::Drain(Instant now, Effects& out) {
   Tick(now);
   draining_ = true;
   for (int island = 0; island < fleet_.islands(); ++island) {
-    while (!queue_.order(island).empty()) {
-      RefuseWaiter(*queue_.order(island).begin(), Outcome::kRejectedDraining, false, now, out);
+    while (!queue_.empty(island)) {
+      RefuseWaiter(queue_.any(island), Outcome::kRejectedDraining, false, now, out);
     }
   }
 }

@@ -25,6 +25,7 @@
 #include "admission/decision.h"
 #include "admission/gate/budget.h"
 #include "admission/gate/dispatch.h"
+#include "admission/gate/fair_shares.h"
 #include "admission/gate/fleet.h"
 #include "admission/gate/forecast.h"
 #include "admission/gate/gate_config.h"
@@ -133,7 +134,7 @@ class Gate {
 
   // Views. `lease` may be gone: then null, or position 0.
   QueuePosition Position(LeaseRef lease, Instant now) const;
-  // Calls visit(lease, position) for every waiter, in order.
+  // Calls visit(lease, position) for every waiter: by priority, then tenant by tenant.
   void ForEachWaiter(Instant now, absl::FunctionRef<void(const Lease&, const QueuePosition&)> visit) const;
   const Lease* Find(LeaseId id) const { return table_.Find(id); }
   const Lease* FirstInUse(size_t slot) const { return table_.FirstInUse(slot); }
@@ -148,6 +149,7 @@ class Gate {
   const Budget& budget() const { return budget_; }
   const Fleet& fleet() const { return fleet_; }
   const WaitQueue& queue() const { return queue_; }
+  const TenantTable& tenants() const { return tenants_; }
   // Null: the instance is at worst_case.
   const Outlook* outlook(InstanceId id) const { return outlooks_[Index(id)].get(); }
   struct ModelCounts {
@@ -173,6 +175,7 @@ class Gate {
   Admission Join(Lease& lease, const Request& request, Instant now, Effects& out);
   Admission AdmitNew(const Request& request, Instant now, Effects& out);
   Admission Wait(Lease& lease, const Request& request, Instant now, Effects& out);
+  void Enter(Lease& lease, const Request& request);
   bool FitsEver(const Request& request, int64_t share_bytes) const;
   bool SameContent(const Lease& lease, const Request& request) const;
   void Attach(Lease& lease, const Request& request, Instant now);
@@ -183,8 +186,8 @@ class Gate {
   void Row(LedgerEvent event, const Lease* lease, AccountId account, int64_t delta, Instant now, Effects& out) const;
   void Rows(LedgerEvent event, const Lease& lease, int sign, Instant now, Effects& out) const;
   void HoldFor(Lease& lease, Instant now);
-  void LeaveQueue(Lease& lease);
   Outcome Overdue(const Lease& lease) const;
+  void CheckTenants() const;
   void RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place, Instant now, Effects& out);
   void RefuseOverdue(Lease& lease, Instant now, Effects& out);
   void Linger(Lease& lease, Outcome ending, absl::Duration time, Instant now, Effects& out);
@@ -221,6 +224,7 @@ class Gate {
   WaitQueue queue_;
   Dispatch dispatch_;
   Forecast forecast_;
+  FairShares shares_;
   Overusers overusers_;
   std::vector<ModelCounts> counts_;  // by model
   Instant last_;

@@ -61,10 +61,12 @@ struct ModelSpec {
   AssuranceSpec assurance;
 };
 
-// Account `tenant/<name>`. A tenant's limit bounds the bytes of its leases summed over all devices.
+// Account `tenant/<name>`. A tenant's limit bounds the bytes of its leases summed over all devices. Tenants that wait
+// share memory x time by their weights, between 0.001 and 1e6.
 struct TenantSpec {
   std::string name;
   int64_t limit_bytes = kUnlimitedBytes;
+  double weight = 1;
 };
 
 struct GateConfig {
@@ -72,6 +74,7 @@ struct GateConfig {
   std::vector<ModelSpec> models;
   std::vector<TenantSpec> tenants;
   int64_t default_tenant_limit_bytes = kUnlimitedBytes;  // of each tenant not listed
+  double default_tenant_weight = 1;
 
   struct Queue {
     int64_t max_requests = 1000;
@@ -81,6 +84,7 @@ struct GateConfig {
     int32_t max_bypass = 16;                          // later waiters granted past one that does not fit
     absl::Duration bypass_window = absl::Seconds(1);  // and none once it has waited this long
     absl::Duration rejoin_window = absl::Seconds(5);  // how long a timed-out waiter's place is kept for its retry
+    bool fair = true;                                 // false: all tenants as one, first come first served
   } queue;
 
   struct Leases {

@@ -42,6 +42,12 @@ void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
     lease.used.kv_bytes = outlook->StartBytes(lease);
   }
   lease.granted = now;
+  const Instance& instance = fleet_.instance(id);
+  const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
+  const int64_t bytes = instance.total_bytes(cost);
+  const int64_t start_bytes =
+      OutlookOf(lease) == nullptr ? bytes : instance.total_bytes({lease.used.kv_bytes, cost.activation_bytes});
+  shares_.Granted(lease, tenants_.tenant(lease.tenant), IslandOf(lease), bytes, start_bytes, now);
   ++held_;
   ++counts_[Index(lease.model)].held;
   Say(lease, Decision::Kind::kAnswer, Outcome::kGranted, now, out);
@@ -190,8 +196,9 @@ void Gate::FreeOnly(Lease& lease, LedgerEvent event, Outcome ending, Instant now
     outlook->Remove(lease, {lease.output_tokens, ending != Outcome::kCompleted || lease.revoking});
   }
   const Instance& instance = fleet_.instance(lease.instance);
-  forecast_.Released(IslandOf(lease), instance.total_bytes(lease.costs[static_cast<size_t>(instance.price_class)]),
-                     now);
+  const int64_t bytes = instance.total_bytes(lease.costs[static_cast<size_t>(instance.price_class)]);
+  shares_.Ended(lease, tenants_.tenant(lease.tenant), IslandOf(lease), bytes, now);
+  forecast_.Released(IslandOf(lease), bytes, now);
   Say(lease, Decision::Kind::kEnd, lease.revoking ? Outcome::kRevoked : ending, now, out);
   lease.reservation.Reset();
   for (const Charge& charge : charges.list()) Row(event, &lease, charge.account, -charge.bytes, now, out);

@@ -199,6 +199,7 @@ void Gate::ChargeOveruse(Lease& lease, Instant now, Effects& out) {
   ForEachOverused(lease, [&](AccountId id, int64_t bytes) {
     if (lease.reservation.TryGrow(id, bytes)) {
       Row(LedgerEvent::kExtend, &lease, id, bytes, now, out);
+      shares_.Grown(lease, tenants_.tenant(lease.tenant), fleet_.instance(lease.instance), id, bytes, now);
       return;
     }
     ++budget_.mutable_account(id).overusers;

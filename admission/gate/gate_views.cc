@@ -7,44 +7,91 @@
 
 namespace vramgate {
 
+namespace {
+
+// Waiters, added up.
+struct Sum {
+  int64_t requests = 0;
+  int64_t bytes = 0;
+  double weight = 0;  // of their lanes
+  void Add(const Lane& lane) {
+    requests += std::ssize(lane.waiters);
+    bytes += lane.bytes;
+    weight += lane.weight;
+  }
+};
+
+// Calls `visit(first, last, level, higher)` for the lanes of each priority, highest first: [first, last), their sum,
+// and the sum of all before.
+template <typename Visit>
+void ForEachLevel(const WaitQueue::Lanes& lanes, Visit visit) {
+  Sum higher;
+  for (auto first = lanes.begin(); first != lanes.end();) {
+    Sum level;
+    auto last = first;
+    for (; last != lanes.end() && last->priority == first->priority; ++last) level.Add(*last);
+    visit(first, last, level, higher);
+    for (; first != last; ++first) higher.Add(*first);
+  }
+}
+
+// What goes before a waiter that is the `nth` of its lane, and up to which its lane asks for `bytes`: all of higher
+// priority, and of each other tenant's at most as much, by weight, as of its own, itself included.
+Sum Ahead(const Lane& lane, const Sum& level, const Sum& higher, int64_t nth, int64_t bytes) {
+  const double others = std::max(0.0, level.weight - lane.weight) / lane.weight;
+  const auto at_most = [&](int64_t all, int64_t own) {
+    return static_cast<int64_t>(std::min(static_cast<double>(all), static_cast<double>(own) * others));
+  };
+  return {.requests = higher.requests + nth - 1 + at_most(level.requests - std::ssize(lane.waiters), nth),
+          .bytes = higher.bytes + bytes + at_most(level.bytes - lane.bytes, bytes)};
+}
+
+}  // namespace
+
 QueuePosition Gate::Position(LeaseRef ref, Instant now) const {
   const Lease* lease = table_.Find(ref.id);
   if (lease == nullptr || lease->state != LeaseState::kWaiting || lease->attachment != ref.attachment) return {};
   const int island = IslandOf(*lease);
-  const WaitQueue::Order& order = queue_.order(island);
-  QueuePosition place;
-  // The common case: just arrived. A tenant's waiters are counted over all islands, so with several they must be looked
-  // at.
-  if (fleet_.islands() == 1 && &*order.rbegin() == lease) {
-    place.ahead_total = static_cast<int32_t>(order.size() - 1);
-    place.position = tenants_.tenant(lease->tenant).waiting;
-    place.estimated_wait = forecast_.TimeToFree(island, queue_.bytes(island), now);
-    return place;
+  const Lane& lane = *lease->wait.lane;
+  int64_t nth = std::ssize(lane.waiters);  // the common case: just arrived
+  int64_t bytes = lane.bytes;
+  if (&*lane.waiters.rbegin() != lease) {
+    nth = 1;
+    bytes = queue_.BytesOf(*lease);
+    for (auto ahead = lane.waiters.begin(); &*ahead != lease; ++ahead, ++nth) bytes += queue_.BytesOf(*ahead);
   }
-  int64_t bytes = queue_.BytesOf(*lease);
-  place.position = 1;
-  for (const Lease& ahead : order) {
-    if (&ahead == lease) break;
-    ++place.ahead_total;
-    if (ahead.tenant == lease->tenant) ++place.position;
-    bytes += queue_.BytesOf(ahead);
-  }
-  place.estimated_wait = forecast_.TimeToFree(island, bytes, now);
+  QueuePosition place{.position = static_cast<int32_t>(nth)};
+  ForEachLevel(queue_.lanes(island), [&](auto first, auto last, const Sum& level, const Sum& higher) {
+    if (first->priority < lane.priority) return;
+    if (first->priority > lane.priority) {
+      for (; first != last; ++first) {
+        if (first->tenant == lane.tenant) place.position += static_cast<int32_t>(first->waiters.size());
+      }
+      return;
+    }
+    const Sum ahead = Ahead(lane, level, higher, nth, bytes);
+    place.ahead_total = static_cast<int32_t>(ahead.requests);
+    place.estimated_wait = forecast_.TimeToFree(island, ahead.bytes, now);
+  });
   return place;
 }
 
 void Gate::ForEachWaiter(Instant now, absl::FunctionRef<void(const Lease&, const QueuePosition&)> visit) const {
-  absl::flat_hash_map<int32_t, int32_t> of_tenant;
   for (int island = 0; island < fleet_.islands(); ++island) {
-    QueuePosition place{.ahead_total = -1};
-    int64_t bytes = 0;
-    for (const Lease& lease : queue_.order(island)) {
-      ++place.ahead_total;
-      place.position = ++of_tenant[lease.tenant];
-      bytes += queue_.BytesOf(lease);
-      place.estimated_wait = forecast_.TimeToFree(island, bytes, now);
-      visit(lease, place);
-    }
+    absl::flat_hash_map<int32_t, int32_t> of_tenant;
+    ForEachLevel(queue_.lanes(island), [&](auto first, auto last, const Sum& level, const Sum& higher) {
+      for (; first != last; ++first) {
+        int64_t nth = 0;
+        int64_t bytes = 0;
+        for (const Lease& lease : first->waiters) {
+          bytes += queue_.BytesOf(lease);
+          const Sum ahead = Ahead(*first, level, higher, ++nth, bytes);
+          visit(lease, {.position = ++of_tenant[lease.tenant],
+                        .ahead_total = static_cast<int32_t>(ahead.requests),
+                        .estimated_wait = forecast_.TimeToFree(island, ahead.bytes, now)});
+        }
+      }
+    });
   }
 }
 
@@ -60,8 +107,8 @@ Gate::WhatIf Gate::Estimate(const Request& request, Instant now) const {
   probe.model = request.model;
   probe.pin = request.instance;
   probe.costs = request.costs;
-  answer.fits_now = answer.fits_ever && !draining_ && queue_.order(island).empty() &&
-                    dispatch_.Judge(probe, share).pick != kAnyInstance;
+  answer.fits_now =
+      answer.fits_ever && !draining_ && queue_.empty(island) && dispatch_.Judge(probe, share).pick != kAnyInstance;
   if (answer.fits_now) {
     answer.estimated_wait = absl::ZeroDuration();
   } else if (answer.fits_ever) {
@@ -71,7 +118,34 @@ Gate::WhatIf Gate::Estimate(const Request& request, Instant now) const {
   return answer;
 }
 
+// What tenants hold and how many wait is what their leases hold and are.
+void Gate::CheckTenants() const {
+  std::vector<int64_t> held_bytes(static_cast<size_t>(tenants_.size()), 0);
+  for (const Lease* lease = table_.FirstInUse(0); lease != nullptr;
+       lease = table_.FirstInUse(LeaseTable::Slot(lease->id) + 1)) {
+    if (!lease->reservation.holds()) continue;
+    const Instance& instance = fleet_.instance(lease->instance);
+    const RankCost& cost = lease->costs[static_cast<size_t>(instance.price_class)];
+    int64_t bytes = 0;
+    for (const Charge& charge : lease->reservation.charges().list()) {
+      if (charge.account == TenantOf(*lease)) continue;
+      bytes += charge.account == instance.pool ? charge.bytes * std::ssize(instance.devices) : charge.bytes;
+    }
+    CHECK(bytes == instance.total_bytes(cost) + lease->share.grown_bytes,
+          "a lease's bytes are not its cost and growth");
+    held_bytes[static_cast<size_t>(lease->tenant)] += bytes;
+  }
+  int64_t waiting = 0;
+  for (int32_t t = 0; t < tenants_.size(); ++t) {
+    const Tenant& tenant = tenants_.tenant(t);
+    for (const FairShare& share : tenant.shares) waiting += share.waiting;
+    CHECK(tenant.use.bytes == held_bytes[static_cast<size_t>(t)], "a tenant's bytes are not those of its leases");
+  }
+  CHECK(waiting == queue_.size(), "tenants' waiters are not those in the queue");
+}
+
 void Gate::CheckInvariants() const {
+  CheckTenants();
   std::vector<int64_t> reserved(budget_.size(), 0);
   std::vector<int64_t> lingering_bytes(budget_.size(), 0);
   std::vector<int32_t> overusers(budget_.size(), 0);

@@ -6,9 +6,8 @@
 //   while (Lease* due = table.FirstDue(now)) ...
 //   table.Erase(*lease);                        // its bytes come back, its id is never used again
 //
-// Used by the Gate. Thread rule: the Gate's thread. Memory: one slab, touched as it fills; a slot is reused
-// last-in-first-out, so a steady load allocates nothing. SetTimer and Erase are O(log n) at worst, O(1) where timers
-// come in order.
+// Used by the Gate. Thread rule: the Gate's thread. Memory: one slab, touched as it fills; a slot is reused last-in-
+// first-out, so a steady load allocates nothing. SetTimer and Erase are O(log n), O(1) where timers come in order.
 #pragma once
 
 #include <boost/intrusive/list.hpp>
@@ -24,6 +23,7 @@
 #include "admission/gate/budget.h"
 #include "admission/gate/future_usage.h"
 #include "admission/gate/length_classes.h"
+#include "admission/gate/memory_use.h"
 #include "admission/types.h"
 
 namespace vramgate {
@@ -71,6 +71,20 @@ struct HolderState {
   bool late = false;       // seen outside of what is declared
 };
 
+// Where a waiter stands.
+struct Lane;  // wait_queue.h
+struct WaitPlace {
+  Lane* lane;
+  int64_t end_ns;  // of the wait: of one tenant's, the earliest goes first
+};
+
+// What a lease's tenant was charged for it, and what it came to: fair_shares.h.
+struct ShareUse {
+  int64_t expected_ns;        // how long the tenant was charged for
+  int64_t grown_bytes;        // held beyond the cost, over all devices; below 0: not grown to it yet
+  StoredByteTime grown_late;  // each of them x the time it came after the grant
+};
+
 struct Lease {
   LeaseId id;
   uint32_t attachment = 0;
@@ -106,11 +120,13 @@ struct Lease {
   Instant arrived;  // first time; a rejoin keeps it
   Instant granted;
   Instant timer = kNever;  // what it means depends on the state
-  int64_t order = 0;       // wait queue: smaller goes first
   uint64_t sequence = 0;   // ties: first come
+  union {
+    WaitPlace wait{};  // WAITING
+    ShareUse share;    // HELD, LINGERING
+  };
   absl::Duration ttl;
   absl::Duration drain;
-
   TimerHook timer_hook;
   OrderHook order_hook;
   KeyHook key_hook;
@@ -138,10 +154,8 @@ class LeaseTable {
   Lease* Find(LeaseId id);
   Lease* FindKey(const LeaseKey& key);
 
-  // kNever: no timer.
-  void SetTimer(Lease& lease, Instant at);
-  // The lease whose timer is due first, or null when none is due at `now`.
-  Lease* FirstDue(Instant now);
+  void SetTimer(Lease& lease, Instant at);  // kNever: no timer
+  Lease* FirstDue(Instant now);             // the lease whose timer is due first, or null when none is due at `now`
   Instant NextTimer() const { return timers_.empty() ? kNever : timers_.begin()->timer; }
 
   // Leases in use, in slot order, from slot `from`: for paging. Null at the end.

@@ -29,7 +29,10 @@ AssuranceSpec AssuranceOf(const Scene& scene) {
 
 GateConfig ConfigOf(const Scene& scene) {
   GateConfig config = scene.gate;
-  if (scene.fcfs) config.queue.max_bypass = 0;
+  if (scene.fcfs) {
+    config.queue.max_bypass = 0;
+    config.queue.fair = false;
+  }
   config.ledger = scene.recorder != nullptr;
   config.models[Index(scene.model)].assurance = AssuranceOf(scene);
   return config;

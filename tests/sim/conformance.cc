@@ -31,7 +31,10 @@ bool SameState(LeaseState a, ReferenceGate::State b) {
 }  // namespace
 
 Conformance::Conformance(const GateConfig& config, Sabotage sabotage)
-    : sabotage_(std::move(sabotage)), gate_(GatesConfig(config, sabotage_)), reference_(config), audit_(&findings_) {
+    : sabotage_(std::move(sabotage)),
+      gate_(GatesConfig(config, sabotage_)),
+      reference_(config, sabotage_.flaws),
+      audit_(&findings_) {
   gate_.Start({0}, effects_);
   audit_.SeeRows(effects_);
 }
@@ -66,6 +69,7 @@ const Effects& Conformance::Apply(const Op& op, OpResult* result) {
   CompareDecisions(op);
   CompareLeases();
   CompareAccounts();
+  if (!sabotage_.shares_unseen) CompareShares();
   return effects_;
 }
 
@@ -158,6 +162,20 @@ void Conformance::CompareAccounts() {
     Find(absl::StrCat("account ", i, " differs: reserved ", sums.reserved[i], " and ", expected.reserved[i],
                       ", lingering ", sums.lingering[i], " and ", expected.lingering[i], ", overusers ",
                       sums.overusers[i], " and ", expected.overusers[i]));
+  }
+}
+
+// Of tenants that have a lease, in its island.
+void Conformance::CompareShares() {
+  for (const Lease* lease = gate_.FirstInUse(0); lease != nullptr;
+       lease = gate_.FirstInUse(LeaseTable::Slot(lease->id) + 1)) {
+    const Tenant& tenant = gate_.tenants().tenant(lease->tenant);
+    const auto island = static_cast<size_t>(gate_.fleet().models()[Index(lease->model)].island);
+    const __int128 expected = reference_.Had(tenant.name, static_cast<int>(lease->model));
+    if (tenant.shares[island].had == expected) continue;
+    Find(absl::StrCat("tenant ", tenant.name, " has had ", static_cast<double>(tenant.shares[island].had), ", not ",
+                      static_cast<double>(expected)));
+    return;
   }
 }
 

@@ -5,8 +5,8 @@
 //   const Effects& said = both.Apply(op, &result);
 //   if (!both.findings().empty()) ...   // sentences; the first is the one to look at
 //
-// It reports instead of aborting, so that a test can show that it would. A Sabotage makes the gate a broken one: that
-// is the canary. Thread rule: one thread.
+// It reports instead of aborting, so that a test can show that it would. A Sabotage makes one of them a broken one:
+// that is the canary. Thread rule: one thread.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ struct Sabotage {
   std::function<void(GateConfig&)> config;          // the gate alone gets this config
   std::function<bool(const Op&)> deaf;              // true: the gate does not hear of the operation
   std::function<void(const Op&, Effects&)> tamper;  // what the gate says is changed on its way
-  bool any() const { return config || deaf || tamper; }
+  ReferenceGate::Flaws flaws;                       // the reference leaves something out instead
+  bool shares_unseen = false;                       // what tenants have had is not compared, only who goes
 };
 
 class Conformance {
@@ -50,6 +51,7 @@ class Conformance {
   void CompareDecisions(const Op& op);
   void CompareLeases();
   void CompareAccounts();
+  void CompareShares();
   // The reference's name for the gate's; 0 and 0 where it has none. A gate's attachments go on where a slot's former
   // lease stopped.
   LeaseRef ToReference(LeaseRef ref) const;

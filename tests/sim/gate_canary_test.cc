@@ -114,6 +114,29 @@ TEST(GateCanaryTest, ATimerThatNeverRings) {
   EXPECT_THAT(FindingsOf(sabotage), Contains(HasSubstr("decisions differ")));
 }
 
+// Fair shares: the gate is right, and the reference leaves something out.
+struct Flaw {
+  std::string name;
+  bool ReferenceGate::Flaws::* flag;
+};
+class GateCanaryShareTest : public testing::TestWithParam<Flaw> {};
+
+TEST_P(GateCanaryShareTest, IsFoundInWhoGoesNext) {
+  Sabotage sabotage;
+  sabotage.flaws.*GetParam().flag = true;
+  sabotage.shares_unseen = true;
+  EXPECT_THAT(FindingsOf(sabotage, "decisions differ"), Not(IsEmpty()));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GateCanaryShareTest,
+                         testing::Values(Flaw{"NobodyIsLifted", &ReferenceGate::Flaws::no_lift},
+                                         Flaw{"NothingIsCharged", &ReferenceGate::Flaws::no_charge},
+                                         Flaw{"NoCorrectionAtTheEnd", &ReferenceGate::Flaws::no_correction},
+                                         Flaw{"NoWeights", &ReferenceGate::Flaws::no_weights},
+                                         Flaw{"NoMean", &ReferenceGate::Flaws::no_mean},
+                                         Flaw{"AgeBeyondTheHighest", &ReferenceGate::Flaws::no_bound}),
+                         [](const auto& info) { return info.param.name; });
+
 // Each limit of the policy, one off.
 struct OneOff {
   std::string name;
@@ -132,6 +155,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(OneOff{"MaxBypass", [](GateConfig& c) { ++c.queue.max_bypass; }},
                     OneOff{"BypassWindow", [](GateConfig& c) { c.queue.bypass_window += absl::Milliseconds(50); }},
                     OneOff{"Ageing", [](GateConfig& c) { c.queue.ageing += absl::Seconds(1); }},
+                    OneOff{"FirstComeFirstServed", [](GateConfig& c) { c.queue.fair = false; }},
+                    OneOff{"TenantWeight",
+                           [](GateConfig& c) {
+                             for (TenantSpec& t : c.tenants) t.weight *= 2;
+                           }},
+                    OneOff{"DefaultTenantWeight", [](GateConfig& c) { c.default_tenant_weight *= 2; }},
                     OneOff{"QueueRequests", [](GateConfig& c) { ++c.queue.max_requests; }},
                     OneOff{"QueueTokens", [](GateConfig& c) { ++c.queue.max_tokens; }},
                     OneOff{"MaxWait", [](GateConfig& c) { c.queue.max_wait += absl::Nanoseconds(1); }},

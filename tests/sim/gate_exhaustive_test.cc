@@ -245,6 +245,20 @@ TEST(GateExhaustiveTest, TenantsAndInstances) {
   ExpectNoFinding(std::move(scenario));
 }
 
+// Two tenants, the second with three times the weight, and two priorities: turns, lifts, charges and their correction.
+TEST(GateExhaustiveTest, SharesOfTwoTenants) {
+  Scenario scenario{.config = Devices(1, 3), .depth = 7};
+  scenario.config.models = {{"m", {{.name = "a", .devices = {0}}}}};
+  scenario.config.devices[0].capacity_bytes = scenario.config.devices[0].ceiling_bytes = 3 << 20;
+  scenario.config.tenants = {{.name = "t", .weight = 1}, {.name = "u", .weight = 3}};
+  scenario.config.queue.ageing = absl::Seconds(1);
+  scenario.requests = {Ask("a", 2 << 20, 0, "t"), Ask("b", 1 << 20, 0, "t"), Ask("c", 1 << 20, 0, "u"),
+                       Ask("d", 2 << 20, 0, "u"), Ask("e", 2 << 20, 0, "u")};
+  scenario.requests[1].priority = 1;
+  scenario.kinds = {K::kAsk, K::kEnd, K::kLongTime};
+  ExpectNoFinding(std::move(scenario));
+}
+
 // A lease's whole life, with keys used again: join, take over, rejoin, linger, revive, expire, revoke, overuse.
 TEST(GateExhaustiveTest, LivesOfTwoLeases) {
   Scenario scenario{.config = Devices(1, 2), .depth = 6, .asks = 2};

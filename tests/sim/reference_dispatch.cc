@@ -1,6 +1,7 @@
 // Who goes next, the slow way: every pass starts from nothing.
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -132,22 +133,53 @@ bool ReferenceGate::Exhausted(const Lease& lease, Instant now) const {
   return lease.bypassed >= config_.queue.max_bypass || now - lease.arrived >= config_.queue.bypass_window;
 }
 
-bool ReferenceGate::Pass(Instant now, Out out) {
-  std::vector<Lease*> waiters;
-  for (Lease& lease : leases_) {
-    if (lease.state == State::kWaiting) waiters.push_back(&lease);
+int64_t ReferenceGate::Band(const Lease& lease, int64_t top, Instant now) const {
+  const int64_t priority = lease.admit.request.priority;
+  if (config_.queue.ageing <= absl::ZeroDuration()) return std::max(priority, top);
+  absl::Duration rest;
+  const int64_t risen = priority + absl::IDivDuration(now - lease.arrived, config_.queue.ageing, &rest);
+  return flaws_.no_bound ? risen : std::min(risen, std::max(priority, top));
+}
+
+// Of one tenant's waiters with one priority, only the first is asked: the one whose wait ends first.
+std::vector<ReferenceGate::Lease*> ReferenceGate::Firsts(const std::vector<Lease*>& waiters) {
+  std::vector<Lease*> firsts;
+  for (Lease* waiter : waiters) {
+    const auto before = [&](const Lease* other) {
+      return other->admit.tenant == waiter->admit.tenant &&
+             other->admit.request.priority == waiter->admit.request.priority &&
+             std::pair(other->wait_end, other->sequence) < std::pair(waiter->wait_end, waiter->sequence);
+    };
+    if (std::none_of(waiters.begin(), waiters.end(), before)) firsts.push_back(waiter);
   }
-  const auto place = [&](const Lease* l) {
-    const absl::Duration ahead = std::min(config_.queue.ageing, absl::Hours(1)) * l->admit.request.priority;
-    return std::pair(absl::Nanoseconds(l->arrived.ns) - ahead, l->sequence);
-  };
-  std::sort(waiters.begin(), waiters.end(), [&](const Lease* a, const Lease* b) { return place(a) < place(b); });
+  return firsts;
+}
+
+ReferenceGate::Lease* ReferenceGate::Next(const std::vector<Lease*>& waiters, int64_t top, Instant now) {
+  Lease* next = nullptr;
+  const auto place = [&](const Lease& l) { return std::tuple(-Band(l, top, now), HadOf(l), l.wait_end, l.sequence); };
+  for (Lease* first : Firsts(waiters)) {
+    if (next == nullptr || place(*first) < place(*next)) next = first;
+  }
+  return next;
+}
+
+bool ReferenceGate::Pass(int island, Instant now, Out out) {
+  std::vector<Lease*> waiters;
+  int64_t top = std::numeric_limits<int64_t>::min();
+  for (Lease& lease : leases_) {
+    if (lease.state != State::kWaiting || IslandOf(lease) != island) continue;
+    waiters.push_back(&lease);
+    top = std::max<int64_t>(top, lease.admit.request.priority);
+  }
 
   bool granted = false;
   Room room = RoomNow();
   std::vector<bool> hard(room.shut.size());
   std::vector<Lease*> ahead;
-  for (Lease* waiter : waiters) {
+  while (!waiters.empty()) {
+    Lease* const waiter = Next(waiters, top, now);
+    waiters.erase(std::find(waiters.begin(), waiters.end(), waiter));
     Lack lack;
     const int pick = Pick(*waiter, room, &lack);
     if (pick < 0) {
@@ -170,15 +202,15 @@ bool ReferenceGate::Pass(Instant now, Out out) {
   return granted;
 }
 
-void ReferenceGate::Dispatch(Instant now, Out out) {
+void ReferenceGate::Dispatch(int island, Instant now, Out out) {
   std::vector<Lease*> over;
   for (Lease& lease : leases_) {
-    if (lease.instance >= 0 && lease.used != RankCost()) over.push_back(&lease);
+    if (lease.instance >= 0 && lease.used != RankCost() && IslandOf(lease) == island) over.push_back(&lease);
   }
   std::sort(over.begin(), over.end(),
             [](const Lease* a, const Lease* b) { return a->over_sequence < b->over_sequence; });
-  for (Lease* lease : over) Recharge(*lease);
-  while (!draining_ && Pass(now, out)) {
+  for (Lease* lease : over) Recharge(*lease, now);
+  while (!draining_ && Pass(island, now, out)) {
   }
 }
 

@@ -4,8 +4,8 @@
 
 namespace vramgate::sim {
 
-ReferenceGate::ReferenceGate(const GateConfig& config)
-    : config_(config), readings_(config.devices.size()), fixed_(config.devices.size()) {
+ReferenceGate::ReferenceGate(const GateConfig& config, const Flaws& flaws)
+    : config_(config), readings_(config.devices.size()), fixed_(config.devices.size()), flaws_(flaws) {
   for (size_t d = 0; d < config.devices.size(); ++d) {
     readings_[d].capacity_bytes = config.devices[d].capacity_bytes;
     readings_[d].ceiling_bytes = config.devices[d].ceiling_bytes;
@@ -17,27 +17,38 @@ ReferenceGate::ReferenceGate(const GateConfig& config)
     }
   }
   for (const TenantSpec& tenant : config.tenants) tenants_.push_back(tenant.name);
+  MakeIslands();
 }
 
 OpResult ReferenceGate::Apply(const Op& op, std::vector<Decision>* out) {
-  const std::vector<int64_t> before = Scene();
+  std::vector<std::vector<int64_t>> before;
+  for (int island = 0; island < islands_; ++island) before.push_back(Scene(island));
   const OpResult result = Do(op, out);
-  // Time alone is no reason to look again: one who has waited so long that nobody may pass closes more from then on,
-  // not less, but for those behind who are torn between their tenant's share and the devices; they are seen with the
+  // Time alone is no reason to look again: who has waited so long that nobody may pass, or has risen, is seen with the
   // next change.
-  if (Scene() != before) Dispatch(op.now, out);
+  for (int island = 0; island < islands_; ++island) {
+    if (Scene(island) != before[static_cast<size_t>(island)]) Dispatch(island, op.now, out);
+  }
   return result;
 }
 
-// Everything but time that says who can go next.
-std::vector<int64_t> ReferenceGate::Scene() {
-  const Room room = RoomNow();
-  std::vector<int64_t> scene = room.free;
-  scene.insert(scene.end(), room.shut.begin(), room.shut.end());
-  for (const Gate::DeviceReading& reading : readings_) scene.push_back(reading.stale);
+// Everything but time that says who of an island can go next.
+std::vector<int64_t> ReferenceGate::Scene(int island) {
+  std::vector<int64_t> scene;
+  for (const Copy& copy : copies_) {
+    if (island_of_[static_cast<size_t>(copy.model)] != island) continue;
+    for (int d : copy.spec.devices) {
+      scene.push_back(readings_[static_cast<size_t>(d)].stale);
+      scene.push_back(readings_[static_cast<size_t>(d)].capacity_bytes);
+    }
+  }
   for (const Lease& lease : leases_) {
+    if (IslandOf(lease) != island) continue;
     if (lease.state == State::kWaiting) scene.push_back(static_cast<int64_t>(lease.id.value));
-    scene.push_back(lease.used.kv_bytes + lease.used.activation_bytes);
+    for (int64_t bytes : lease.held) {
+      if (bytes > 0) scene.push_back(bytes);
+    }
+    if (lease.used != RankCost()) scene.push_back(lease.used.kv_bytes + lease.used.activation_bytes);
   }
   return scene;
 }
@@ -73,7 +84,7 @@ OpResult ReferenceGate::Do(const Op& op, Out out) {
       result.code = Renew(callers ? lease : nullptr, op.now);
       break;
     case Op::Kind::kProgress:
-      if (lease != nullptr && lease->state == State::kHeld) Progress(*lease, op.used);
+      if (lease != nullptr && lease->state == State::kHeld) Progress(*lease, op.used, op.now);
       break;
     case Op::Kind::kRevoke:
       result.code = Revoke(lease, op.grace, op.now, out);
@@ -158,10 +169,15 @@ void ReferenceGate::Attach(Lease& lease, const Op& op, Instant now) {
 OpResult ReferenceGate::TryOrWait(Lease& lease, const Op& op, Out out) {
   const bool had_place = lease.state == State::kPlaceKept;
   const Instant place_ends = lease.timer;
+  Lift(lease);
   lease.state = State::kWaiting;
+  // One that does not wait has no claim to go before those who do.
+  absl::Duration wait = config_.queue.max_wait;
+  if (op.request.max_wait > absl::ZeroDuration()) wait = std::min(wait, op.request.max_wait);
+  lease.wait_end = std::min(op.request.deadline, lease.arrived + wait);
   Attach(lease, op, op.now);
   const LeaseRef ref{lease.id, lease.attachment};
-  Dispatch(op.now, out);
+  Dispatch(IslandOf(lease), op.now, out);
   if (lease.state != State::kWaiting) return {.lease = ref};
 
   int64_t requests = 0;

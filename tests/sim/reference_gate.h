@@ -1,9 +1,9 @@
 // The slow gate: docs/admission.md written down a second time, as plainly as possible, to be compared with the real one
-// after every operation. Vectors, linear searches, every sum computed anew; no islands, no short cuts, no timers but a
+// after every operation. Vectors, linear searches, every sum computed anew; no lanes, no short cuts, no timers but a
 // field. It shares no code with admission/gate, only its plain values (Request, Decision, GateConfig).
 //
-// It dispatches after *every* change, whatever its kind, over all waiters, until a whole pass grants nobody: a wake-up
-// that the real gate loses shows as a difference.
+// It dispatches after *every* change, whatever its kind, over all waiters of the island, until a whole pass grants
+// nobody: a wake-up that the real gate loses shows as a difference.
 //
 //   ReferenceGate reference(config);
 //   std::vector<Decision> decisions;
@@ -12,8 +12,10 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "admission/decision.h"
@@ -51,9 +53,24 @@ class ReferenceGate {
     RankCost used;               // reported beyond the reservation
     uint64_t over_sequence = 0;  // when the report came
     std::vector<int> closes;     // scratch of a dispatch
+    Instant wait_end;            // as from its arrival
+    __int128 cost_bytes = 0;     // over all its devices
+    __int128 charged = 0;        // to its tenant, at its grant [bytes x ns]
+    __int128 byte_ns = 0;        // held until `counted`
+    Instant counted;
   };
 
-  explicit ReferenceGate(const GateConfig& config);
+  // What a canary leaves out: then a gate that is right differs from it.
+  struct Flaws {
+    bool no_lift = false;
+    bool no_charge = false;
+    bool no_correction = false;
+    bool no_weights = false;
+    bool no_mean = false;   // every hold is expected to last what the first was
+    bool no_bound = false;  // age lifts above the highest priority that waits
+  };
+
+  ReferenceGate(const GateConfig& config, const Flaws& flaws);
 
   OpResult Apply(const Op& op, std::vector<Decision>* out);
 
@@ -67,6 +84,8 @@ class ReferenceGate {
   // The index of an account in Bytes; -1: not here.
   int AccountNamed(std::string_view name) const;
   const std::list<Lease>& leases() const { return leases_; }
+  // What a tenant has had in the island of a model, as the queue compares it.
+  __int128 Had(std::string_view tenant, int model);
 
  private:
   struct Copy {  // an instance
@@ -85,7 +104,7 @@ class ReferenceGate {
   using Out = std::vector<Decision>*;
 
   OpResult Do(const Op& op, Out out);
-  std::vector<int64_t> Scene();
+  std::vector<int64_t> Scene(int island);
 
   // Arrivals (reference_gate.cc).
   OpResult Admit(const Op& op, Out out);
@@ -103,12 +122,25 @@ class ReferenceGate {
   int Pick(const Lease& lease, const Room& room, Lack* lack);
   std::vector<int> Needs(const Lease& lease, const Lack& lack);
   bool Exhausted(const Lease& lease, Instant now) const;
-  bool Pass(Instant now, Out out);
-  void Dispatch(Instant now, Out out);
-  void Recharge(Lease& lease);
+  std::vector<Lease*> Firsts(const std::vector<Lease*>& waiters);
+  Lease* Next(const std::vector<Lease*>& waiters, int64_t top, Instant now);
+  int64_t Band(const Lease& lease, int64_t top, Instant now) const;
+  bool Pass(int island, Instant now, Out out);
+  void Dispatch(int island, Instant now, Out out);
+  void Recharge(Lease& lease, Instant now);
   Bytes Over(const Lease& lease);
   int TenantAccount(std::string_view tenant);
   int64_t Capacity(int account) const;
+
+  // Fair shares (reference_shares.cc).
+  void MakeIslands();
+  int IslandOf(const Lease& lease) const { return island_of_[static_cast<size_t>(lease.admit.request.model)]; }
+  __int128& HadOf(const Lease& lease);
+  __int128 Weighted(const Lease& lease, __int128 byte_ns) const;
+  void Lift(const Lease& lease);
+  void Charge(Lease& lease, Instant now);
+  void Count(Lease& lease, Instant now);
+  void Correct(Lease& lease, Instant now);
 
   // A lease's life (reference_lease.cc).
   void Grant(Lease& lease, int instance, Instant now, Out out);
@@ -123,7 +155,7 @@ class ReferenceGate {
   void Erase(const Lease& lease);
   int Renew(Lease* lease, Instant now);
   bool Revoke(Lease* lease, absl::Duration grace, Instant now, Out out);
-  void Progress(Lease& lease, const Costs& used);
+  void Progress(Lease& lease, const Costs& used, Instant now);
   void Advance(Instant now, Out out);
   void Drain(Instant now, Out out);
   void SetTimer(Lease& lease, Instant at);
@@ -134,6 +166,13 @@ class ReferenceGate {
   std::vector<Gate::DeviceReading> readings_;  // by device
   Bytes fixed_;                                // by device
   std::vector<std::string> tenants_;           // all ever seen
+  std::vector<int> island_of_;                 // by model
+  int islands_ = 0;
+  std::map<std::pair<std::string, int>, __int128> had_;  // by tenant and island
+  std::vector<__int128> floors_;                         // by island
+  std::vector<std::vector<int64_t>> holds_ns_;           // by model: all so far
+  std::vector<int64_t> mean_ns_;                         // by model
+  const Flaws flaws_;
   std::list<Lease> leases_;
   uint64_t last_id_ = 0;
   uint64_t last_sequence_ = 0;

@@ -39,6 +39,7 @@ void ReferenceGate::Grant(Lease& lease, int instance, Instant now, Out out) {
   const auto price = static_cast<size_t>(copies_[static_cast<size_t>(instance)].spec.price_class);
   lease.held = ChargesOf(instance, lease.admit.request.costs[price], lease.admit.tenant);
   lease.granted = now;
+  Charge(lease, now);
   Say(lease, Decision::Kind::kAnswer, Outcome::kGranted, now, out);
   Hold(lease, now);
 }
@@ -59,6 +60,7 @@ void ReferenceGate::TellFormer(const Lease& lease, Instant now, Out out) const {
 }
 
 void ReferenceGate::RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place, Instant now, Out out) {
+  const int island = IslandOf(lease);
   Say(lease, Decision::Kind::kAnswer, outcome, now, out);
   if (keep_place) {
     lease.state = State::kPlaceKept;
@@ -66,7 +68,7 @@ void ReferenceGate::RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place,
   } else {
     Erase(lease);
   }
-  Dispatch(now, out);
+  Dispatch(island, now, out);
 }
 
 // The caller is gone, waiting or holding.
@@ -108,9 +110,11 @@ void ReferenceGate::Linger(Lease& lease, Outcome ending, absl::Duration time, In
 }
 
 void ReferenceGate::Gone(Lease& lease, Outcome ending, Instant now, Out out) {
+  const int island = IslandOf(lease);
   Say(lease, Decision::Kind::kEnd, lease.revoking ? Outcome::kRevoked : ending, now, out);
+  Correct(lease, now);
   Erase(lease);
-  Dispatch(now, out);
+  Dispatch(island, now, out);
 }
 
 int ReferenceGate::Renew(Lease* lease, Instant now) {
@@ -144,17 +148,18 @@ bool ReferenceGate::Revoke(Lease* lease, absl::Duration grace, Instant now, Out 
   return true;
 }
 
-void ReferenceGate::Progress(Lease& lease, const Costs& used) {
+void ReferenceGate::Progress(Lease& lease, const Costs& used, Instant now) {
   constexpr int64_t kMostBelieved = int64_t{1} << 44;  // a report beyond it is a lie; what it closes is the same
   const RankCost& cost = used[static_cast<size_t>(copies_[static_cast<size_t>(lease.instance)].spec.price_class)];
   lease.used.kv_bytes = std::max(lease.used.kv_bytes, std::min(cost.kv_bytes, kMostBelieved));
   lease.used.activation_bytes = std::max(lease.used.activation_bytes, std::min(cost.activation_bytes, kMostBelieved));
   lease.over_sequence = ++last_sequence_;
-  Recharge(lease);
+  Recharge(lease, now);
 }
 
 // Charges the lease what it is over and what fits, account by account.
-void ReferenceGate::Recharge(Lease& lease) {
+void ReferenceGate::Recharge(Lease& lease, Instant now) {
+  Count(lease, now);
   const Bytes over = Over(lease);
   lease.held.resize(over.size());
   const Room room = RoomNow();

@@ -58,9 +58,11 @@ void Workload::MakeModels() {
 
 void Workload::MakeLimits() {
   if (rng_.OneIn(2)) config_.default_tenant_limit_bytes = rng_.Between(12, 60) * unit_bytes_;
+  if (rng_.OneIn(4)) config_.default_tenant_weight = 2;
   for (int64_t t = rng_.Between(0, 3); t > 0; --t) {
     TenantSpec tenant{.name = absl::StrCat("t", t)};
     if (rng_.OneIn(2)) tenant.limit_bytes = rng_.Between(5, 60) * unit_bytes_;
+    tenant.weight = rng_.Pick(1.0, 1.0, 3.0, 0.25, 1000.0);
     config_.tenants.push_back(std::move(tenant));
   }
   GateConfig::Queue& queue = config_.queue;

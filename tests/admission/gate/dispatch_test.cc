@@ -24,12 +24,13 @@ class DispatchTest : public testing::Test {
                       {"right", {{.name = "a", .devices = {1}}}}};
     config_.queue.max_bypass = 2;
     fleet_.emplace(config_, budget_);
-    queue_.emplace(*fleet_, config_.queue);
+    tenants_.emplace(config_, fleet_->islands(), budget_);
+    queue_.emplace(*fleet_, *tenants_, config_.queue);
     outlooks_.resize(fleet_->instances().size());
     dispatch_.emplace(*fleet_, budget_, outlooks_, *queue_, config_.queue);
   }
   ~DispatchTest() override {
-    while (!queue_->order(0).empty()) queue_->Leave(*queue_->order(0).begin());
+    while (!queue_->empty(0)) queue_->Leave(queue_->any(0));
     for (Lease& lease : leases_) lease.reservation.Reset();
   }
 
@@ -39,6 +40,9 @@ class DispatchTest : public testing::Test {
     lease.model = ModelId{model};
     lease.costs.fill({.kv_bytes = GiB(gib)});
     lease.arrived = At(arrived_s);
+    lease.wait.end_ns = lease.arrived.ns;
+    bool new_account = false;
+    lease.tenant = tenants_->Acquire("t", &new_account);
     lease.sequence = leases_.size();
     queue_->Enter(lease);
     return lease;
@@ -65,6 +69,7 @@ class DispatchTest : public testing::Test {
   Budget budget_;
   std::deque<Lease> leases_;
   std::optional<Fleet> fleet_;
+  std::optional<TenantTable> tenants_;
   std::optional<WaitQueue> queue_;
   Dispatch::Outlooks outlooks_;  // all at worst_case
   std::optional<Dispatch> dispatch_;

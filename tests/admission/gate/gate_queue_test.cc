@@ -210,19 +210,19 @@ TEST_F(GateTornTest, AGrantMayOpenADevice) {
   EXPECT_THAT(gate_.End("full", 0.5), Grants("first", "second"));
 }
 
-// One step of priority is worth `ageing` of waiting: sooner than that it goes first, later it does not.
+// A higher priority goes first, until the lower one has waited `ageing` for each step between them.
 TEST(GateQueueTest, PriorityWithAgeing) {
   TestGate gate(OneDevice(100));
   gate.Admit(Ask("holder", 100), 0);
   gate.Admit(Ask("early", 60), 0);
   Request high = Ask("high", 60);
   high.priority = 1;
-  gate.Admit(high, 9.9);
+  gate.Admit(high, 5);
+  EXPECT_THAT(gate.End("holder", 9.9), Grants("high"));
   Request late = Ask("late", 60);
   late.priority = 1;
-  gate.Admit(late, 10.1);
-  EXPECT_THAT(gate.End("holder", 11), Grants("high"));
-  EXPECT_THAT(gate.End("high", 12), Grants("early"));
+  gate.Admit(late, 9.9);
+  EXPECT_THAT(gate.End("high", 10), Grants("early"));
   EXPECT_THAT(gate.End("early", 13), Grants("late"));
 }
 

@@ -1,8 +1,7 @@
-// The gate's tables: leases, waiters, tenants, and the forecast.
+// The gate's tables: leases, tenants, and the forecast.
 #include "admission/gate/forecast.h"
 #include "admission/gate/lease_table.h"
 #include "admission/gate/tenant_table.h"
-#include "admission/gate/wait_queue.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/admission/gate/gate_fixture.h"
@@ -91,73 +90,6 @@ TEST(LeaseTableTest, Pages) {
   EXPECT_EQ(table.FirstInUse(LeaseTable::Slot(c->id) + 1), nullptr);
 }
 
-// --- Waiters ---
-
-class WaitQueueTest : public testing::Test {
- protected:
-  WaitQueueTest() : fleet_(OneDevice(GiB(10)), budget_), queue_(fleet_, GateConfig::Queue()), table_(8) {}
-  ~WaitQueueTest() override {
-    while (!queue_.order(0).empty()) queue_.Leave(*queue_.order(0).begin());
-  }
-
-  Lease& Enter(std::string_view id, double arrived_s, int32_t priority = 0, int64_t bytes = 10) {
-    Lease& lease = *Made(table_, id);
-    lease.arrived = At(arrived_s);
-    lease.priority = priority;
-    lease.sequence = ++sequence_;
-    lease.costs.fill({.kv_bytes = bytes});
-    lease.tokens = bytes;
-    queue_.Enter(lease);
-    return lease;
-  }
-  std::vector<std::string> Order() const {
-    std::vector<std::string> names;
-    for (const Lease& lease : queue_.order(0)) names.push_back(lease.request_id);
-    return names;
-  }
-
-  Budget budget_;
-  Fleet fleet_;
-  WaitQueue queue_;
-  LeaseTable table_;
-  uint64_t sequence_ = 0;
-};
-
-TEST_F(WaitQueueTest, PriorityIsWorthTenSecondsAStep) {
-  Enter("a", 10);
-  Enter("b", 10);
-  Enter("high early", 19.9, 1);
-  Enter("high late", 20.1, 1);
-  Enter("low", 0, -1);
-  EXPECT_THAT(Order(), ElementsAre("high early", "a", "b", "low", "high late"));
-}
-
-TEST_F(WaitQueueTest, ExtremePrioritiesDoNotOverflow) {
-  Enter("middle", 0);
-  Enter("first", 0, INT32_MAX);
-  Enter("last", 0, INT32_MIN);
-  EXPECT_THAT(Order(), ElementsAre("first", "middle", "last"));
-}
-
-TEST_F(WaitQueueTest, KeepsItsSums) {
-  Enter("a", 0, 0, 10);
-  Lease& b = Enter("b", 0, 0, 5);
-  EXPECT_EQ(queue_.size(), 2);
-  EXPECT_EQ(queue_.tokens(), 15);
-  EXPECT_EQ(queue_.bytes(0), 15);
-  EXPECT_EQ(queue_.line(0).waiting, 2);
-  EXPECT_EQ(queue_.line(0).least[0].kv_bytes, 5);
-  queue_.Leave(b);
-  EXPECT_EQ(queue_.bytes(0), 10);
-  EXPECT_THAT(Order(), ElementsAre("a"));
-}
-
-TEST_F(WaitQueueTest, HugeWaitersDoNotOverflowTheSum) {
-  Enter("a", 0, 0, INT64_MAX / 2).tokens = 0;
-  Enter("b", 0, 0, INT64_MAX / 2).tokens = 0;
-  EXPECT_GT(queue_.bytes(0), 0);
-}
-
 // --- Tenants ---
 
 TEST(TenantTableTest, NamesOfAccountsCanStandInACsv) {
@@ -166,11 +98,11 @@ TEST(TenantTableTest, NamesOfAccountsCanStandInACsv) {
   EXPECT_EQ(TenantAccountName(""), "tenant/");
 }
 
-TEST(TenantTableTest, AnUnlistedTenantIsForgottenWithItsLastLease) {
+TEST(TenantTableTest, AnUnlistedTenantIsForgottenAfterManyOthers) {
   GateConfig config;
   config.default_tenant_limit_bytes = 50;
   Budget budget;
-  TenantTable tenants(config, budget);
+  TenantTable tenants(config, 1, budget);
   bool named = false;
   const int32_t a = tenants.Acquire("a", &named);
   EXPECT_TRUE(named);
@@ -178,23 +110,34 @@ TEST(TenantTableTest, AnUnlistedTenantIsForgottenWithItsLastLease) {
   EXPECT_FALSE(named);
   const AccountId share = tenants.AccountOf("a");
   EXPECT_EQ(budget.account(share).capacity_bytes, 50);
+  tenants.tenant(a).shares[0].had = 7;
+  tenants.tenant(a).use.before = 70;
   tenants.Release(a);
+  tenants.Release(a);
+
+  EXPECT_EQ(tenants.Acquire("a", &named), a);  // remembered, with what it had
+  EXPECT_FALSE(named);
+  EXPECT_EQ(tenants.tenant(a).shares[0].had, 7);
+  tenants.Release(a);
+  for (size_t i = 1; i < TenantTable::kMostRemembered; ++i)
+    tenants.Release(tenants.Acquire("other" + std::to_string(i), &named));
   EXPECT_EQ(tenants.AccountOf("a"), share);
-  tenants.Release(a);
-  EXPECT_EQ(tenants.AccountOf("a"), kNoAccount);
 
   EXPECT_EQ(tenants.Acquire("b", &named), a);  // the slot and the account under a new name
   EXPECT_TRUE(named);
+  EXPECT_EQ(tenants.AccountOf("a"), kNoAccount);
   EXPECT_EQ(tenants.AccountOf("b"), share);
+  EXPECT_EQ(tenants.tenant(a).shares[0].had, 0);
+  EXPECT_TRUE(tenants.forgotten_use() == 70);
   EXPECT_EQ(budget.account(share).name, "tenant/b");
-  EXPECT_EQ(budget.size(), 1u);
+  EXPECT_EQ(budget.size(), TenantTable::kMostRemembered);
 }
 
 TEST(TenantTableTest, AListedTenantStays) {
   GateConfig config;
   config.tenants = {{"a", 30}};
   Budget budget;
-  TenantTable tenants(config, budget);
+  TenantTable tenants(config, 1, budget);
   bool named = true;
   tenants.Release(tenants.Acquire("a", &named));
   EXPECT_FALSE(named);
@@ -203,7 +146,7 @@ TEST(TenantTableTest, AListedTenantStays) {
 
 TEST(TenantTableTest, WithoutLimitsAnUnlistedTenantHasNoAccount) {
   Budget budget;
-  TenantTable tenants(GateConfig(), budget);
+  TenantTable tenants(GateConfig(), 1, budget);
   bool named = true;
   EXPECT_EQ(tenants.tenant(tenants.Acquire("a", &named)).account, kNoAccount);
   EXPECT_FALSE(named);
