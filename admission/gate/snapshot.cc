@@ -26,6 +26,19 @@ void CountWaiter(const Gate& gate, const Lease& lease, Snapshot& snapshot) {
   if (tenant != kNoAccount) lacks(tenant, least_total);
 }
 
+void AddTenants(const TenantTable& tenants, Instant now, Snapshot& snapshot) {
+  const auto byte_seconds = [](ByteTime use) { return static_cast<double>(use) * 1e-9; };
+  snapshot.others_byte_seconds = byte_seconds(tenants.forgotten_use());
+  for (int32_t t = 0; t < tenants.size(); ++t) {
+    const Tenant& tenant = tenants.tenant(t);
+    if (t < Snapshot::kMostTenants) {
+      snapshot.tenants.push_back({tenant.name, byte_seconds(tenant.use.At(now))});
+    } else {
+      snapshot.others_byte_seconds += byte_seconds(tenant.use.At(now));
+    }
+  }
+}
+
 }  // namespace
 
 Snapshot TakeSnapshot(const Gate& gate, Instant now) {
@@ -51,6 +64,7 @@ Snapshot TakeSnapshot(const Gate& gate, Instant now) {
   const auto scarcest = std::max_element(snapshot.accounts.begin(), snapshot.accounts.end(),
                                          [](const auto& a, const auto& b) { return a.waiting < b.waiting; });
   if (scarcest != snapshot.accounts.end() && scarcest->waiting > 0) snapshot.bottleneck = scarcest->account.name;
+  AddTenants(gate.tenants(), now, snapshot);
   snapshot.held = gate.held() - gate.lingering();
   snapshot.lingering = gate.lingering();
   snapshot.waiting = gate.queue().size();

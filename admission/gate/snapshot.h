@@ -33,10 +33,18 @@ struct Snapshot {
     int64_t overuses = 0;
   };
 
+  struct TenantView {
+    std::string name;
+    double byte_seconds = 0;  // held so far, by leases that have ended and by those that are
+  };
+  static constexpr int32_t kMostTenants = 100;
+
   Instant at;
   std::vector<AccountView> accounts;  // by AccountId
   std::vector<ModelView> models;      // by ModelId
   std::vector<QueueView> queue;       // by model and priority; none that is empty
+  std::vector<TenantView> tenants;    // those of the config first, kMostTenants at most
+  double others_byte_seconds = 0;     // of all other tenants
   std::string bottleneck;             // "" when nobody waits
   int64_t held = 0;                   // lingering not included
   int64_t lingering = 0;

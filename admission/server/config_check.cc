@@ -31,7 +31,6 @@ class Checker {
     CheckListeners();
     for (int i = 0; i < config_.devices_size(); ++i) CheckDevice(config_.devices(i), absl::StrCat("devices[", i, "]"));
     for (int i = 0; i < config_.models_size(); ++i) CheckModel(config_.models(i), absl::StrCat("models[", i, "]"));
-    CheckTenants();
     CheckTrustedCost();
     CheckHttpStatus();
     if (config_.leases().max() < config_.queue().max_requests()) {
@@ -207,16 +206,6 @@ class Checker {
     if (!instance.has_engine_metrics()) return;
     if (const absl::StatusOr<HttpUrl> url = ParseHttpUrl(instance.engine_metrics()); !url.ok()) {
       Fail(path + ".engine_metrics", absl::StrCat(Quoted(instance.engine_metrics()), " ", url.status().message()));
-    }
-  }
-
-  void CheckTenants() {
-    const std::map<std::string, v1::Tenant> tenants(config_.tenants().begin(), config_.tenants().end());  // in order
-    for (const auto& [name, tenant] : tenants) {
-      if (tenant.weight() != 1 && tenant.weight() != 0) {
-        Warn(JoinPath(JoinPath("tenants", name), "weight"),
-             "has no effect yet: tenants are served first come, first served");
-      }
     }
   }
 

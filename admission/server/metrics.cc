@@ -165,6 +165,18 @@ void AddAccounts(const Snapshot& snapshot, Families& out) {
     out.push_back(family->Build());
 }
 
+void AddTenants(const Snapshot& snapshot, Families& out) {
+  MetricFamilyBuilder use("vramgate_tenant_byte_seconds_total",
+                          "Memory x time that a tenant's leases have held, summed over devices: what waiting tenants "
+                          "share by weight.",
+                          MetricType::Counter, {"tenant"});
+  for (const Snapshot::TenantView& tenant : snapshot.tenants) {
+    use.At({TenantAccountName(tenant.name).substr(kTenantPrefix.size())}).counter.value += tenant.byte_seconds;
+  }
+  if (snapshot.others_byte_seconds > 0) use.At({kOther}).counter.value += snapshot.others_byte_seconds;
+  out.push_back(use.Build());
+}
+
 void AddTelemetry(const Snapshot& snapshot, Families& out) {
   MetricFamilyBuilder age("vramgate_telemetry_age_seconds",
                           "Seconds since a device was last read. No series: it never was.", MetricType::Gauge,
@@ -211,6 +223,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   AddQueue(snapshot, families);
   AddLeases(snapshot, families);
   AddAccounts(snapshot, families);
+  AddTenants(snapshot, families);
   AddTelemetry(snapshot, families);
   AddDrifts(options_.drifts ? options_.drifts() : std::vector<DriftView>{}, families);
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;

@@ -192,8 +192,9 @@ GateConfig MakeGateConfig(const v1::Config& config, const ModelTable& models,
     const int64_t limit = tenant.has_limit() ? tenant.limit().value() : kUnlimitedBytes;
     if (name == "default") {
       gate.default_tenant_limit_bytes = limit;
+      gate.default_tenant_weight = tenant.weight();
     } else {
-      gate.tenants.push_back({name, limit});
+      gate.tenants.push_back({name, limit, tenant.weight()});
     }
   }
   std::sort(gate.tenants.begin(), gate.tenants.end(), [](const auto& a, const auto& b) { return a.name < b.name; });

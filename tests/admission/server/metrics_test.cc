@@ -56,7 +56,7 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
       {"vramgate_decision_seconds", "histogram"}, {"vramgate_overuse_total", "counter"},
       {"vramgate_revocations_total", "counter"},  {"vramgate_telemetry_age_seconds", "gauge"},
       {"vramgate_log_dropped_total", "counter"},  {"vramgate_build_info", "gauge"},
-      {"vramgate_estimate_drift_ratio", "gauge"},
+      {"vramgate_estimate_drift_ratio", "gauge"}, {"vramgate_tenant_byte_seconds_total", "counter"},
   };
   EXPECT_EQ(Scrape().types(), expected);
 }
@@ -150,6 +150,32 @@ TEST_F(MetricsTest, TenantsBeyondTheCapAreSummed) {
   EXPECT_EQ(page.Count("vramgate_reserved_bytes", "tenant/"), 100);
   EXPECT_EQ(page["vramgate_reserved_bytes{account=\"other\"}"], 50.0 * kMiB);
   EXPECT_EQ(page.Sum("vramgate_reserved_bytes"), 2 * 150.0 * kMiB);  // on the device, and of the tenants
+}
+
+TEST_F(MetricsTest, CountsWhatTenantsHaveHeld) {
+  GateConfig config = SmallGate();
+  config.tenants = {{.name = "listed"}};
+  Start(config);
+  const LeaseRef ended = Admit(Asks("r", kGiB, "a b")).lease;
+  clock_.Advance(absl::Seconds(2));
+  controller_->End(ended, Gate::EndKind::kCompleted);
+  Admit(Asks("r", 2 * kGiB, "a b"));
+  clock_.Advance(absl::Seconds(3));
+  const Exposition page = Scrape();
+  EXPECT_DOUBLE_EQ(page["vramgate_tenant_byte_seconds_total{tenant=\"a%20b\"}"], 8.0 * kGiB);
+  EXPECT_EQ(page["vramgate_tenant_byte_seconds_total{tenant=\"listed\"}"], 0);
+}
+
+TEST_F(MetricsTest, WhatManyTenantsHaveHeldIsSummed) {
+  Start(SmallGate());
+  for (int i = 0; i < 500; ++i) {  // more than are remembered
+    const LeaseRef lease = Admit(Asks("r", kMiB, absl::StrCat("t", i))).lease;
+    clock_.Advance(absl::Seconds(1));
+    controller_->End(lease, Gate::EndKind::kCompleted);
+  }
+  const Exposition page = Scrape();
+  EXPECT_EQ(page.Count("vramgate_tenant_byte_seconds_total"), 101);
+  EXPECT_NEAR(page.Sum("vramgate_tenant_byte_seconds_total"), 500.0 * kMiB, 1);
 }
 
 TEST_F(MetricsTest, ATenantThatCameBackIsShownOnce) {

@@ -54,7 +54,7 @@ TEST(ModelTableTest, AFaultNamesTheModelAndTheWayOut) {
 
 TEST(ModelTableTest, GateConfigIsTheConfigs) {
   const LoadedConfig loaded = Loaded(absl::StrCat(kTwoDevices, R"(
-tenants: {default: {limit: 3GiB}, b: {limit: 2GiB}, a: {}}
+tenants: {default: {limit: 3GiB, weight: 0.5}, b: {limit: 2GiB, weight: 4}, a: {}}
 queue: {max_requests: 7, max_wait: 3s, ageing: 4s, max_bypass: 5, bypass_window: 6s, rejoin_window: 8s, max_tokens: 9}
 leases: {ttl: 11s, confirm_within: 12s, abort_linger: 13s, max: 14}
 )"));
@@ -70,6 +70,9 @@ leases: {ttl: 11s, confirm_within: 12s, abort_linger: 13s, max: 14}
   EXPECT_EQ(gate.tenants[0].name, "a");
   EXPECT_EQ(gate.tenants[0].limit_bytes, kUnlimitedBytes);
   EXPECT_EQ(gate.tenants[1].limit_bytes, 2 * kGiB);
+  EXPECT_EQ(gate.default_tenant_weight, 0.5);
+  EXPECT_EQ(gate.tenants[0].weight, 1);
+  EXPECT_EQ(gate.tenants[1].weight, 4);
   EXPECT_EQ(gate.queue.max_requests, 7);
   EXPECT_EQ(gate.queue.max_tokens, 9);
   EXPECT_EQ(gate.queue.max_wait, absl::Seconds(3));
