@@ -3,8 +3,9 @@
 //
 //   SCENE_POLICY_utilization_while_queued, ..._over_oracle, ..._revocation_rate, ..._recomputed_per_output,
 //   ..._violations (by audit of the run's ledger), ..._output_tokens_per_s, ..._wait_p50_s
-//   backlog_RISK_rate, ..._rate_low (95 %), ..._bound, ..._windows: resampled from the conversation trace, always a
-//   queue shift_RISK_...: the same, and from its middle on every output is as long as it may be
+//   backlog_RISK_rate, ..._rate_low (95 %), ..._windows: resampled from the conversation trace, always a queue
+//   backlog_RISK_counted_rate, ..._counted_windows, ..._bound: as the controller counts, which leaves windows out
+//   shift_RISK_...: as backlog, and from its middle on every output is as long as it may be
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -120,16 +121,18 @@ void KeepsItsRisk(const char* name, double risk, int64_t windows, bool shift, Re
     return Replay({FindPolicy("statistical"), risk}, input, {});
   };
   const ReplayResult probe = run(3'000, 1e6);
-  const double per_window = 3'000 / static_cast<double>(probe.control->windows);
+  const double per_window = 3'000 * 10 / static_cast<double>(probe.steps);
   const double served_per_s = 3'000 / probe.duration_s;
   const ReplayResult result =
       run(static_cast<int64_t>(1.1 * per_window * static_cast<double>(windows)), 1.1 * served_per_s);
-  const auto n = static_cast<double>(result.control->windows);
-  const double rate = result.control->rate;
+  const double n = static_cast<double>(result.steps) / 10;
+  const double rate = result.revocation_rate;
   const std::string key = absl::StrFormat("%s_%g_", name, risk);
   report.Value(key + "windows", n);
   report.Value(key + "rate", rate);
   report.Value(key + "rate_low", rate - 1.96 * std::sqrt(rate * (1 - rate) / n));
+  report.Value(key + "counted_windows", static_cast<double>(result.control->windows));
+  report.Value(key + "counted_rate", result.control->rate);
   report.Value(key + "bound", result.control->bound);
   report.Value(key + "delay_windows", static_cast<double>(result.control->delay));
   report.Value(key + "utilization_while_queued", result.utilization_while_queued.value_or(0));
