@@ -34,7 +34,24 @@ GateConfig ConfigOf(const Scene& scene) {
     config.queue.fair = false;
   }
   config.ledger = scene.recorder != nullptr;
-  config.models[Index(scene.model)].assurance = AssuranceOf(scene);
+  if (scene.level == Assurance::kWorstCase) {
+    config.models[Index(scene.model)].assurance = {};
+    return config;
+  }
+  ModelSpec& model = config.models[Index(scene.model)];
+  model.assurance = AssuranceOf(scene);
+  // These levels watch a pool: what a dynamic one has of its devices becomes one. The model's other instances are not
+  // replayed.
+  bool dynamic = false;
+  for (InstanceSpec& instance : model.instances) {
+    dynamic = dynamic || !instance.pool_bytes;
+    if (!instance.pool_bytes) instance.pool_bytes = 0;
+  }
+  if (!dynamic) return config;
+  size_t first = 0;
+  for (size_t m = 0; m < Index(scene.model); ++m) first += config.models[m].instances.size();
+  model.instances[Index(scene.instance) - first].pool_bytes = scene.engine.options().pool_bytes;
+  for (DeviceSpec& device : config.devices) device.capacity_bytes = device.ceiling_bytes = int64_t{1} << 60;
   return config;
 }
 
