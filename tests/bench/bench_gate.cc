@@ -29,6 +29,7 @@
 #include "admission/gate/controller.h"
 #include "admission/gate/gate.h"
 #include "tests/bench/counting_new.h"
+#include "tests/bench/level_cost.h"
 #include "tests/bench/report.h"
 #include "tests/support/temporary_directory.h"
 
@@ -191,105 +192,6 @@ double MeasureBytesPerLease() {
     gate.Admit(MakeRequest("a-request-id-of-some-36-bytes-" + std::to_string(100'000 + i), kCost), {i + 1}, effects);
   }
   return static_cast<double>(ResidentBytes(getpid()) - before) / kLeases;
-}
-
-// The statistical level with `leases` held: an Admit that is granted, the gate alone; and what a step costs, with every
-// holder a token further.
-struct LevelCost {
-  double admit_ns = 0;
-  double step_us = 0;
-  double allocations = 0;
-};
-
-LevelCost MeasureStatistical(size_t leases, int rounds) {
-  constexpr int64_t kBlock = int64_t{1} << 20;
-  const int64_t blocks = static_cast<int64_t>(leases) * 24;
-  GateConfig config;
-  config.devices = {{"0", blocks * kBlock, blocks * kBlock}};
-  ModelSpec model{.name = "m"};
-  model.instances = {{.name = "a", .devices = {0}, .pool_bytes = blocks * kBlock}};
-  model.assurance.level = Assurance::kStatistical;
-  model.assurance.block_bytes.assign(kMaxPriceClasses, kBlock);
-  model.assurance.prompt_tokens_per_step = int64_t{1} << 40;
-  config.models = {model};
-  config.leases.max = 200'000;
-  Gate gate(config);
-  Effects effects;
-  Instant now{1};
-  std::mt19937_64 random(42);
-  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
-  struct Running {
-    LeaseRef lease;
-    int64_t left;
-    bool told;
-  };
-  std::vector<Running> running;
-  int64_t serial = 0;
-  std::vector<double> admit_ns;
-  std::string id;
-  int64_t allocations = 0;
-  int64_t admits = 0;
-  // Prompts of 1 to 16 blocks, outputs of 1 to 400 tokens, of 1,024 that they may have.
-  const auto admit = [&](bool timed) {
-    id = absl::StrFormat("request-%08d", serial++);
-    const int64_t prompt = 16 * (1 + below(16));
-    Request request = MakeRequest(id, (prompt + 1024) / 16 * kBlock);
-    request.start_costs[0].kv_bytes = prompt / 16 * kBlock;
-    request.prompt_tokens = prompt;
-    request.max_output_tokens = 1024;
-    request.revocable = true;
-    request.max_wait = absl::ZeroDuration();
-    effects.Clear();
-    const int64_t before = Allocations();
-    const double t0 = NowNs();
-    const LeaseRef lease = gate.Admit(request, now, effects).lease;
-    const double ns = NowNs() - t0;
-    const Lease* found = gate.Find(lease.id);
-    if (found == nullptr) return false;
-    if (timed) {
-      admit_ns.push_back(ns);
-      allocations += Allocations() - before;
-      ++admits;
-    }
-    running.push_back({lease, 1 + below(400), false});
-    return true;
-  };
-  std::vector<Gate::StepReport::Ended> ended;
-  std::vector<Gate::StepReport::Emitted> emitted;
-  const auto step = [&] {
-    ended.clear();
-    emitted.clear();
-    for (size_t i = 0; i < running.size();) {
-      Running& one = running[i];
-      if (--one.left > 0) {
-        if (!one.told) emitted.push_back({one.lease.id, 1});
-        one.told = true;
-        ++i;
-        continue;
-      }
-      ended.push_back({one.lease, -1});
-      one = running.back();
-      running.pop_back();
-    }
-    now.ns += 20'000'000;
-    effects.Clear();
-    const double t0 = NowNs();
-    gate.Step(InstanceId{0}, {.steps = 1, .ended = ended, .emitted = emitted}, now, effects);
-    return (NowNs() - t0) / 1000;
-  };
-  for (int i = 0; i < 1'500; ++i) {  // until lengths are known, and the pool is full of all ages
-    (void)step();
-    while (running.size() < leases && admit(false)) {
-    }
-  }
-  std::vector<double> step_us;
-  for (int r = 0; r < rounds; ++r) {
-    step_us.push_back(step());
-    while (running.size() < leases && admit(true)) {
-    }
-  }
-  CHECK(running.size() > leases * 9 / 10, "fewer leases than asked for");
-  return {Median(admit_ns), Median(step_us), static_cast<double>(allocations) / static_cast<double>(admits)};
 }
 
 struct Weight {

@@ -1,7 +1,12 @@
 // Grants before use: the gate at the levels above worst_case.
 #include <gtest/gtest.h>
 
-#include "gate_fixture.h"
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/admission/gate/gate_fixture.h"
 
 namespace vramgate {
 namespace {
@@ -108,12 +113,14 @@ class GiveWayTest : public GateStepsTest {
     config.models[0].assurance.risk = 0.1;
     Make(config);
     for (int i = 0; i < 300; ++i) {
-      const LeaseRef lease = Admit(Generate("short" + std::to_string(i), 16, 400));
+      const std::string id = "short" + std::to_string(i);
+      const LeaseRef lease = Admit(Generate(id, 16, 400));
       ASSERT_EQ(gate_->Find(lease.id)->state, LeaseState::kHeld);
       Step({{lease, 2}});
     }
     for (int i = 0; i < 40; ++i) {
-      Request request = Generate("long" + std::to_string(i), 16, 400);
+      const std::string id = "long" + std::to_string(i);
+      Request request = Generate(id, 16, 400);
       request.revocable = revocable;
       const LeaseRef lease = Admit(request);
       if (gate_->Find(lease.id)->state == LeaseState::kHeld) leases_.push_back(lease);
