@@ -67,10 +67,11 @@ class ShortText {
 // What the gate decided about one lease (model -1: refused before the gate was asked). Exactly one `answer` per Admit.
 struct Decision {
   enum class Kind : uint8_t {
-    kAnswer,  // to the Admit of `lease.attachment`
-    kEnd,     // a granted lease is gone, its bytes are back
-    kStop,    // to the holder: revoked or superseded; its bytes are still counted
-    kLate,    // to nobody: a holder was seen outside of what its model's assurance declares
+    kAnswer,    // to the Admit of `lease.attachment`
+    kEnd,       // a granted lease is gone, its bytes are back
+    kStop,      // to the holder: revoked or superseded; its bytes are still counted
+    kLate,      // to nobody: a holder was seen outside of what its model's assurance declares
+    kExtended,  // to the holder: its reservation covers what it asked for (Extend)
   };
   Kind kind = Kind::kAnswer;
   Outcome outcome = Outcome::kGranted;
@@ -78,11 +79,14 @@ struct Decision {
   ModelId model{0};
   InstanceId instance = kAnyInstance;  // kGranted: which copy
   RankCost cost;                       // kGranted: held on each device of the instance
+  int64_t granted_tokens = 0;          // of output, of each sequence, that `cost` covers; 0: all
+  bool revocable = false;              // may be told to give way
   int32_t priority = 0;
   absl::Duration waited;                      // from arrival to this answer
   std::optional<absl::Duration> retry_after;  // known only where the gate has seen bytes come back
   absl::Duration grace;                       // kStop by revocation
   bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on
+  bool by_policy = false;                     // kStop by revocation: so that others can go on
   ShortText<48> note;                         // kStop by revocation: the operator's reason
   ShortText<48> request_id;                   // for the log
   ShortText<32> tenant;

@@ -75,6 +75,15 @@ void Print(const v1::GetStatusResponse& status) {
                                  limited ? FormatBytes(std::max<int64_t>(0, account.capacity_bytes() - used)) : "-",
                                  account.held(), account.waiting(), Notes(account));
   }
+  for (const v1::AssuranceStatus& a : status.assurances()) {
+    std::cout << a.model() << "/" << a.instance() << ": " << a.assurance();
+    if (a.in_force() != a.assurance()) {
+      std::cout << ", but " << a.in_force() << " is in force: ";
+      std::cout << (a.silent() ? std::string("nobody reports steps") : absl::StrCat(a.late(), " late leases"));
+    }
+    if (a.windows() > 0) std::cout << absl::StrFormat("; risk %g wanted, %g measured", a.risk(), a.rate());
+    std::cout << "\n";
+  }
   std::cout << "# fixed  = reserved  ~ lingering  x foreign  . free\n"
             << status.held() << " held, " << status.lingering() << " lingering, " << status.waiting() << " waiting";
   if (!status.bottleneck().empty()) std::cout << "; scarce: " << status.bottleneck();

@@ -45,11 +45,13 @@ void Controller::Settle(Deliveries& deliveries, Answer* own, Instant now) {
       own->decision = decision;
       continue;
     }
+    if (decision.kind == Decision::Kind::kLate) continue;  // of no concern to a holder
     const size_t slot = LeaseTable::Slot(decision.lease.id);
     if (slot >= seats_.size()) continue;
     Seat& seat = seats_[slot];
     if (seat.holder == nullptr || seat.attachment != decision.lease.attachment) continue;
-    bool stays = decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked;
+    bool stays = decision.kind == Decision::Kind::kExtended ||
+                 (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked);
     if (answer && decision.outcome == Outcome::kGranted) {
       const Lease* lease = gate_.Find(decision.lease.id);
       stays = lease != nullptr && lease->stream;  // a unary caller has its answer and is done
@@ -142,17 +144,18 @@ void Controller::Cancel(LeaseRef lease) {
   });
 }
 
-void Controller::End(LeaseRef lease, Gate::EndKind kind) {
+void Controller::End(LeaseRef lease, Gate::EndKind kind, int64_t output_tokens) {
   Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Forget(lease);
-    gate_.End(lease, kind, now, effects_);
+    gate_.End(lease, kind, now, effects_, output_tokens);
   });
 }
 
-bool Controller::Release(LeaseId id, uint32_t caller, Gate::EndKind kind) {
+bool Controller::Release(LeaseId id, uint32_t caller, Gate::EndKind kind, int64_t output_tokens) {
   bool found = false;
-  Run([&](Instant now, Deliveries&)
-          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { found = gate_.Release(id, caller, kind, now, effects_); });
+  Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    found = gate_.Release(id, caller, kind, now, effects_, output_tokens);
+  });
   return found;
 }
 
@@ -165,10 +168,35 @@ Gate::Renewal Controller::Renew(LeaseId id, uint32_t caller, LeaseView* view) {
   return renewal;
 }
 
-void Controller::Progress(LeaseId id, uint32_t caller, const Costs& used) {
+void Controller::Progress(LeaseId id, uint32_t caller, const Costs& used, int64_t output_tokens) {
   Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (OwnedBy(id, caller)) gate_.Progress(id, used, now, effects_);
+    if (OwnedBy(id, caller)) gate_.Progress(id, used, now, effects_, output_tokens);
   });
+}
+
+void Controller::Extend(LeaseId id, uint32_t caller, int64_t tokens) {
+  Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (OwnedBy(id, caller)) gate_.Extend(id, tokens, now, effects_);
+  });
+}
+
+void Controller::Step(InstanceId instance, const Gate::StepReport& report, std::vector<LeaseId>* stop,
+                      std::vector<LeaseId>* lost) {
+  Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto check = [&](LeaseId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      const Lease* lease = gate_.Find(id);
+      if (lease == nullptr || lease->instance != instance) lost->push_back(id);
+    };
+    for (const Gate::StepReport::Ended& ended : report.ended) check(ended.lease.id);
+    for (const Gate::StepReport::Emitted& emitted : report.emitted) check(emitted.lease);
+    gate_.Step(instance, report, now, effects_);
+    const Outlook* outlook = gate_.outlook(instance);
+    if (outlook != nullptr) outlook->ForEachAsked([&](const Lease& lease) { stop->push_back(lease.id); });
+  });
+}
+
+void Controller::StepsEnd(InstanceId instance) {
+  Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { gate_.StepsEnd(instance, now, effects_); });
 }
 
 void Controller::RevokeAck(LeaseId id, uint32_t caller) {
@@ -272,6 +300,12 @@ Stats Controller::GetStats() const {
 std::vector<LeaseView> Controller::List(size_t from, size_t limit, LeaseState wanted, size_t* next) const {
   MutexLock lock(mutex_);
   return ListLeases(gate_, from, limit, wanted, next);
+}
+
+std::optional<LeaseView> Controller::View(LeaseId id, uint32_t caller) const {
+  MutexLock lock(mutex_);
+  if (!OwnedBy(id, caller)) return std::nullopt;
+  return ViewOf(gate_, *gate_.Find(id));
 }
 
 std::optional<ModelId> Controller::ModelOf(LeaseId id, uint32_t caller) const {

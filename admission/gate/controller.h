@@ -65,12 +65,19 @@ class Controller {
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The caller of `lease` left; the holder hears no more of it.
   void Cancel(LeaseRef lease) ABSL_LOCKS_EXCLUDED(mutex_);
-  void End(LeaseRef lease, Gate::EndKind kind) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool Release(LeaseId id, uint32_t caller, Gate::EndKind kind) ABSL_LOCKS_EXCLUDED(mutex_);
+  // `output_tokens` here and below: of each sequence; -1: not said.
+  void End(LeaseRef lease, Gate::EndKind kind, int64_t output_tokens = -1) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Release(LeaseId id, uint32_t caller, Gate::EndKind kind, int64_t output_tokens = -1) ABSL_LOCKS_EXCLUDED(mutex_);
   // *view: the lease as it is then, where it was kept.
   Gate::Renewal Renew(LeaseId id, uint32_t caller, LeaseView* view) ABSL_LOCKS_EXCLUDED(mutex_);
   // The callers' own leases only; a lease of another is left alone.
-  void Progress(LeaseId id, uint32_t caller, const Costs& used) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Progress(LeaseId id, uint32_t caller, const Costs& used, int64_t output_tokens = -1) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Extend(LeaseId id, uint32_t caller, int64_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The engine's word: of leases of every caller. Those of the report that are not held on `instance` are added to
+  // *lost, those of the instance that were asked to stop and have not ended to *stop.
+  void Step(InstanceId instance, const Gate::StepReport& report, std::vector<LeaseId>* stop, std::vector<LeaseId>* lost)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void StepsEnd(InstanceId instance) ABSL_LOCKS_EXCLUDED(mutex_);
   void RevokeAck(LeaseId id, uint32_t caller) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Revoke(LeaseId id, absl::Duration grace, std::string_view reason) ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(AccountId device, const Gate::DeviceReading& reading) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -98,6 +105,8 @@ class Controller {
   Stats GetStats() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<LeaseView> List(size_t from, size_t limit, LeaseState wanted, size_t* next) const
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // A lease of `caller`; nullopt where there is none.
+  std::optional<LeaseView> View(LeaseId id, uint32_t caller) const ABSL_LOCKS_EXCLUDED(mutex_);
   // The model of a live lease of `caller`; nullopt where there is none.
   std::optional<ModelId> ModelOf(LeaseId id, uint32_t caller) const ABSL_LOCKS_EXCLUDED(mutex_);
   Gate::WhatIf Estimate(const Request& request) const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -44,6 +44,10 @@ FutureUsage::FutureUsage(const Options& options)
   SetCapacity(options.capacity_bytes);
 }
 
+void FutureUsage::SetCapacity(int64_t bytes) {
+  capacity_ = std::clamp<int64_t>(bytes / unit_bytes_, 0, kMostUnits);
+}
+
 int32_t FutureUsage::UnitsAbove(int64_t bytes) const {
   return static_cast<int32_t>(std::min(DivideUp(std::max<int64_t>(bytes, 0), unit_bytes_), 2 * kMostUnits));
 }

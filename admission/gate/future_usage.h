@@ -93,7 +93,8 @@ class FutureUsage {
   // Steps before `step` are over. Never goes back.
   void AdvanceTo(int64_t step);
   int64_t step() const { return step_; }
-  void SetCapacity(int64_t bytes) { capacity_ = bytes / unit_bytes_; }
+  // More than sums can hold counts as what they can.
+  void SetCapacity(int64_t bytes);
 
   // At `step`, not before now: for tests and reports [B].
   int64_t MostBytes(int64_t step) const;

@@ -79,7 +79,7 @@ class Gate {
   // The holder's end; of a lingering lease, the engine's word. A stale reference (taken over, or gone) does nothing.
   void End(LeaseRef lease, EndKind kind, Instant now, Effects& out, int64_t output_tokens = -1);
   // By name, for unary leases: any attachment. False: unknown, finished, or of another caller.
-  bool Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out);
+  bool Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out, int64_t output_tokens = -1);
 
   enum class Renewal : uint8_t { kKept, kRevoked, kLost };
   // Keeps a unary lease for another TTL; revives a lingering one. kRevoked: kept, but it must stop.
@@ -88,6 +88,12 @@ class Gate {
   // the accounts that lack it to new grants until it is over.
   // `output_tokens`: of each sequence, so far; -1: not said.
   void Progress(LeaseId id, const Costs& used, Instant now, Effects& out, int64_t output_tokens = -1);
+
+  // Its caller wants to hear (kExtended) when the reservation covers so many more tokens of each sequence's output. At
+  // worst_case, or where all is covered: at once. Ignored unless held.
+  void Extend(LeaseId id, int64_t tokens, Instant now, Effects& out);
+  // Of each sequence's output, by what is reserved now; 0: all, or not held.
+  int64_t GrantedTokens(const Lease& lease) const;
 
   // What an engine says after a step, or several: at the levels above worst_case that is what time is counted by.
   struct StepReport {
@@ -104,6 +110,8 @@ class Gate {
     std::span<const Emitted> emitted;  // where it is not one more with each step; their first is always said
   };
   void Step(InstanceId instance, const StepReport& report, Instant now, Effects& out);
+  // Nobody will report steps of it any more: its holders hold all of their cost from here on.
+  void StepsEnd(InstanceId instance, Instant now, Effects& out);
 
   // Asks a holder to stop within `grace`, after which the lease lingers for its drain time; refuses a waiter. False:
   // unknown.
@@ -199,6 +207,8 @@ class Gate {
   }
   void CountSteps(Instant now, Effects& out);
   void SayLate(const Lease& lease, Instant now, Effects& out) const;
+  void SayExtended(Lease& lease, Instant now, Effects& out) const;
+  void FallSilent(InstanceId id, Instant now, Effects& out);
   void SettleSteps(InstanceId id, Instant now, Effects& out);
   void Need(Lease& lease, int64_t kv_bytes, Instant now, Effects& out);
   void Relieve(InstanceId id, Instant now, Effects& out);
@@ -220,7 +230,7 @@ class Gate {
   std::vector<std::unique_ptr<LengthClasses>> lengths_;  // by model; null at worst_case
   mutable LeaseTable table_;
   Dispatch::Outlooks outlooks_;         // by instance; null at worst_case
-  std::vector<Instant> steps_counted_;  // by instance: where steps are counted by the clock, until when
+  std::vector<Instant> steps_counted_;  // by instance: until when steps are counted by the clock, or were reported
   WaitQueue queue_;
   Dispatch dispatch_;
   Forecast forecast_;
@@ -232,7 +242,7 @@ class Gate {
   int64_t held_ = 0;  // including lingering
   int64_t lingering_ = 0;
   bool draining_ = false;
-  bool counts_steps_ = false;  // of some instance, by the clock
+  bool counts_steps_ = false;  // of some instance, by the clock, or waits for reports
 };
 
 // Calls `visit(account, bytes)` for each account of which `lease` uses more than it reserved.

@@ -44,6 +44,9 @@ struct AssuranceSpec {
   double max_tokens_per_step = 1;
   double steps_per_s = 0;        // 0: the engine reports its steps (Gate::Step); else they are counted by the clock
   int64_t lookahead_tokens = 0;  // bytes are granted for so many tokens ahead of those that are assumed
+  // An engine that reports its steps does so within it, while requests run; else, and until the first report, it is
+  // silent: requests hold all of their cost and are judged as at worst_case. Infinite: it is never thought silent.
+  absl::Duration report_within = absl::InfiniteDuration();
 };
 
 // One running copy of a model. Account `pool/<model>/<name>` where its pool is preallocated.

@@ -15,6 +15,11 @@ void Gate::Say(const Lease& lease, Decision::Kind kind, Outcome outcome, Instant
       (lease.state == LeaseState::kWaiting ? now : std::max(lease.granted, lease.arrived)) - lease.arrived;
   if (lease.instance != kAnyInstance) {
     decision.cost = lease.costs[static_cast<size_t>(fleet_.instance(lease.instance).price_class)];
+    if (outlooks_[Index(lease.instance)] != nullptr) {
+      decision.cost.kv_bytes = lease.reservation.charges().bytes(fleet_.instance(lease.instance).pool);
+      decision.granted_tokens = GrantedTokens(lease);
+      decision.revocable = lease.revocable;
+    }
   }
   out.decisions.push_back(decision);
 }
@@ -38,6 +43,8 @@ void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
   lease.reservation = *std::move(held);
   lease.instance = id;
   if (Outlook* outlook = OutlookOf(lease); outlook != nullptr) {
+    // An engine without requests has nothing to report.
+    if (outlook->empty() && outlook->spec().steps_per_s <= 0) steps_counted_[Index(id)] = now;
     outlook->Add(lease);
     lease.used.kv_bytes = outlook->StartBytes(lease);
   }
@@ -76,15 +83,16 @@ void Gate::End(LeaseRef ref, EndKind kind, Instant now, Effects& out, int64_t ou
   CountSteps(now, out);
   Lease* lease = table_.Find(ref.id);
   if (lease == nullptr || lease->attachment != ref.attachment) return;
-  lease->output_tokens = output_tokens;
   if (lease->state == LeaseState::kWaiting) return Cancel(ref, now, out);
-  if (lease->state != LeaseState::kPlaceKept) (void)Release(ref.id, lease->caller, kind, now, out);
+  if (lease->state != LeaseState::kPlaceKept) (void)Release(ref.id, lease->caller, kind, now, out, output_tokens);
 }
 
-bool Gate::Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out) {
+bool Gate::Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out, int64_t output_tokens) {
   Tick(now);
+  CountSteps(now, out);
   Lease* lease = table_.Find(id);
   if (lease == nullptr || lease->caller != caller) return false;
+  if (output_tokens >= 0) lease->output_tokens = output_tokens;
   switch (lease->state) {
     case LeaseState::kWaiting:
       Cancel(lease->ref(), now, out);
@@ -143,6 +151,7 @@ bool Gate::Revoke(LeaseId id, absl::Duration grace, std::string_view reason, Ins
       return true;
     case LeaseState::kHeld:
       lease->revoking = true;
+      if (Outlook* outlook = OutlookOf(*lease); outlook != nullptr) outlook->Asked(*lease);
       Rows(LedgerEvent::kRevoke, *lease, 0, now, out);
       Say(*lease, Decision::Kind::kStop, Outcome::kRevoked, now, out);
       out.decisions.back().grace = grace;
@@ -262,6 +271,10 @@ void Gate::SetReading(AccountId device, const DeviceReading& reading, Instant no
   account.read_at = reading.read_at;
   account.stale = reading.stale;
   if (changed) Row(LedgerEvent::kCapacity, nullptr, device, 0, now, out);
+  for (size_t i = 0; changed && i < outlooks_.size(); ++i) {
+    if (outlooks_[i] == nullptr || fleet_.instances()[i].pool != device) continue;
+    outlooks_[i]->SetCapacity(account.capacity_bytes - account.fixed_bytes);
+  }
   if (dispatches) DispatchIsland(fleet_.island(device), now, out);
 }
 

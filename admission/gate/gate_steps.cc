@@ -20,7 +20,7 @@ void Gate::MakeOutlooks() {
   for (size_t m = 0; m < config_.models.size(); ++m) {
     const AssuranceSpec& spec = config_.models[m].assurance;
     if (spec.level == Assurance::kWorstCase) continue;
-    counts_steps_ = counts_steps_ || spec.steps_per_s > 0;
+    counts_steps_ = counts_steps_ || spec.steps_per_s > 0 || spec.report_within < absl::InfiniteDuration();
     const auto bucket_tokens = static_cast<double>(OutlookBucketSteps(spec)) * spec.min_tokens_per_step;
     lengths_[m] = std::make_unique<LengthClasses>(spec.typical_output_tokens,
                                                   std::max<int64_t>(1, static_cast<int64_t>(bucket_tokens)));
@@ -54,6 +54,8 @@ void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& o
   Tick(now);
   Outlook* outlook = outlooks_[Index(id)].get();
   if (outlook != nullptr && outlook->spec().steps_per_s <= 0) {
+    outlook->Heard();
+    steps_counted_[Index(id)] = now;
     outlook->Advance(std::clamp<int64_t>(report.steps, 0, kMostSteps));
   }
   for (const StepReport::Ended& ended : report.ended) {
@@ -73,12 +75,32 @@ void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& o
   SettleSteps(id, now, out);
 }
 
-// Steps of instances that report none.
+void Gate::StepsEnd(InstanceId id, Instant now, Effects& out) {
+  Tick(now);
+  const Outlook* outlook = outlooks_[Index(id)].get();
+  if (outlook == nullptr || outlook->spec().steps_per_s > 0) return;
+  if (outlook->spec().report_within < absl::InfiniteDuration()) FallSilent(id, now, out);
+}
+
+void Gate::FallSilent(InstanceId id, Instant now, Effects& out) {
+  outlooks_[Index(id)]->FallSilent([&](Lease& lease, int64_t kv_bytes) { Need(lease, kv_bytes, now, out); },
+                                   [&](Lease& lease) { SayLate(lease, now, out); });
+  Relieve(id, now, out);
+  DispatchIsland(fleet_.models()[Index(fleet_.instance(id).model)].island, now, out);
+}
+
+// Steps of instances that report none, and the silence of those that should.
 void Gate::CountSteps(Instant now, Effects& out) {
   if (!counts_steps_) return;
   for (size_t i = 0; i < outlooks_.size(); ++i) {
     Outlook* outlook = outlooks_[i].get();
-    if (outlook == nullptr || outlook->spec().steps_per_s <= 0) continue;
+    if (outlook == nullptr) continue;
+    if (outlook->spec().steps_per_s <= 0) {
+      const bool waits = !outlook->silent() && !outlook->empty();
+      if (waits && now >= steps_counted_[i] + outlook->spec().report_within)
+        FallSilent(InstanceId{static_cast<int32_t>(i)}, now, out);
+      continue;
+    }
     const double step_ns = 1e9 / outlook->spec().steps_per_s;
     const auto steps = static_cast<int64_t>(static_cast<double>(now.ns - steps_counted_[i].ns) / step_ns);
     if (steps <= 0) continue;
@@ -93,7 +115,11 @@ Instant Gate::NextTimer() const {
   if (!counts_steps_) return next;
   for (size_t i = 0; i < outlooks_.size(); ++i) {
     const Outlook* outlook = outlooks_[i].get();
-    if (outlook == nullptr || outlook->spec().steps_per_s <= 0 || outlook->empty()) continue;
+    if (outlook == nullptr || outlook->empty()) continue;
+    if (outlook->spec().steps_per_s <= 0) {
+      if (!outlook->silent()) next = std::min(next, steps_counted_[i] + outlook->spec().report_within);
+      continue;
+    }
     // Often enough that what is granted ahead does not run out in between.
     const auto ahead = static_cast<double>(std::max<int64_t>(2, outlook->spec().lookahead_tokens));
     const double steps = std::max(1.0, ahead / 2 / outlook->spec().max_tokens_per_step);
@@ -146,6 +172,7 @@ void Gate::Relieve(InstanceId id, Instant now, Effects& out) {
     ++victim->holder.revocations;
     victim->holder.gave_way = true;
     (void)Revoke(victim->id, kGiveWayGrace, "its KV pool is full", now, out);
+    out.decisions.back().by_policy = true;
   }
   if (needy == nullptr || missing <= 0) return;
   for (Lease& lease : overusers_) {
@@ -168,6 +195,32 @@ void Gate::KeepPlace(Lease& lease, Instant now) {
 }
 
 // --- Progress ---
+
+void Gate::Extend(LeaseId id, int64_t tokens, Instant now, Effects& out) {
+  Tick(now);
+  CountSteps(now, out);
+  Lease* lease = table_.Find(id);
+  if (lease == nullptr || lease->state != LeaseState::kHeld) return;
+  const int64_t granted = GrantedTokens(*lease);
+  const int64_t most = granted == 0 ? 0 : lease->max_output_tokens - granted;
+  lease->holder.extend_to = granted + std::clamp<int64_t>(tokens, 0, most);
+  SayExtended(*lease, now, out);
+}
+
+int64_t Gate::GrantedTokens(const Lease& lease) const {
+  if (lease.instance == kAnyInstance || outlooks_[Index(lease.instance)] == nullptr) return 0;
+  const int64_t held_bytes = lease.reservation.charges().bytes(fleet_.instance(lease.instance).pool);
+  const int64_t covered = outlooks_[Index(lease.instance)]->CoveredTokens(lease, held_bytes);
+  return covered < lease.max_output_tokens ? covered : 0;
+}
+
+void Gate::SayExtended(Lease& lease, Instant now, Effects& out) const {
+  if (lease.holder.extend_to < 0) return;
+  const int64_t granted = GrantedTokens(lease);
+  if (granted != 0 && granted < lease.holder.extend_to) return;
+  lease.holder.extend_to = -1;
+  Say(lease, Decision::Kind::kExtended, Outcome::kGranted, now, out);
+}
 
 void Gate::Progress(LeaseId id, const Costs& used, Instant now, Effects& out, int64_t output_tokens) {
   Tick(now);
@@ -206,6 +259,7 @@ void Gate::ChargeOveruse(Lease& lease, Instant now, Effects& out) {
     if (!lease.overuse_hook.is_linked()) overusers_.push_back(lease);
   });
   if (!lease.overuse_hook.is_linked()) lease.holder.overusing = false;
+  SayExtended(lease, now, out);
 }
 
 void Gate::EndOveruse(Lease& lease) {

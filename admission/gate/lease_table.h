@@ -69,6 +69,9 @@ struct HolderState {
   bool sure = false;       // was sure to fit when granted
   bool overusing = false;  // needs more than there is, and nobody can be asked to give way
   bool late = false;       // seen outside of what is declared
+  bool whole = false;      // granted to an engine that was silent: holds all of its cost
+  bool asked = false;      // to stop
+  int64_t extend_to = -1;  // tokens of output that its caller waits to have covered; -1: none
 };
 
 // Where a waiter stands.

@@ -12,7 +12,8 @@ namespace {
 
 // A part of the pool stays free of what is not sure: the next steps' growth, when outputs do not end as expected.
 constexpr int64_t kWatermarkPart = 100;
-constexpr int kRateShift = 4;  // as in FutureUsage
+constexpr int kRateShift = 4;                   // as in FutureUsage
+constexpr int64_t kForEver = int64_t{1} << 40;  // steps
 
 int64_t DivideUp(int64_t a, int64_t b) {
   return a / b + (a % b != 0 ? 1 : 0);
@@ -43,6 +44,18 @@ FutureUsage::Options FutureOptions(const AssuranceSpec& spec, size_t price_class
 
 }  // namespace
 
+std::string_view AssuranceName(Assurance level) {
+  switch (level) {
+    case Assurance::kWorstCase:
+      return "worst_case";
+    case Assurance::kLockstep:
+      return "lockstep";
+    case Assurance::kStatistical:
+      return "statistical";
+  }
+  CHECK(false, "AssuranceName: no such level");
+}
+
 int64_t OutlookBucketSteps(const AssuranceSpec& spec) {
   const int64_t steps = StepsFor(spec.typical_output_tokens, spec.min_tokens_per_step);
   return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(DivideUp(steps, FutureUsage::kBuckets))));
@@ -55,7 +68,8 @@ Outlook::Outlook(const AssuranceSpec& spec, int price_class, int64_t pool_bytes,
       lengths_(lengths),
       future_(FutureOptions(spec, class_, pool_bytes)),
       control_({.risk = spec.risk}),
-      slots_(kSlots) {}
+      slots_(kSlots),
+      silent_(spec.steps_per_s <= 0 && spec.report_within < absl::InfiniteDuration()) {}
 
 Outlook::~Outlook() {
   // The process, or a test, is over: the leases' own hooks go with them.
@@ -74,7 +88,8 @@ void Outlook::SetCapacity(int64_t bytes) {
 FutureUsage::Growth Outlook::GrowthOf(const Lease& lease, int64_t emitted_tokens) const {
   FutureUsage::Growth growth{.full_bytes = full_bytes(lease), .since = step(), .last_step = step()};
   growth.start_bytes = growth.full_bytes;
-  if (lease.prompt_tokens <= 0 || lease.max_output_tokens <= 0) return growth;  // nothing is known: it holds all of it
+  if (silent_ || lease.prompt_tokens <= 0 || lease.max_output_tokens <= 0)
+    return growth;  // nothing is known: it holds all of it
   const int64_t block_tokens = BlockTokens(spec_);
   const int64_t block_bytes = spec_.block_bytes[class_] * lease.sequences;
   const int64_t past = (lease.prompt_tokens - 1) % block_tokens + spec_.lookahead_tokens + emitted_tokens;
@@ -94,6 +109,7 @@ FutureUsage::Growth Outlook::StartOf(const Lease& lease, int64_t prompt_steps) c
   FutureUsage::Growth growth = GrowthOf(lease, 0);
   growth.last_step +=
       prompt_steps + StepsFor(std::max<int64_t>(0, lease.max_output_tokens - 1), spec_.min_tokens_per_step);
+  if (silent_) growth.last_step += kForEver;
   return growth;
 }
 
@@ -131,9 +147,10 @@ bool Outlook::Fits(const Lease& lease, const Account& pool) const {
   if (spec_.max_sequences > 0 && sequences_ + lease.sequences > spec_.max_sequences) return false;
   const int64_t capacity_bytes = pool.capacity_bytes - pool.fixed_bytes;
   const bool fits_in_full = full_bytes_ + growth.full_bytes <= capacity_bytes;
-  if (!fits_in_full && (late_ > 0 || growth.full_bytes > capacity_bytes)) return false;
+  if (!fits_in_full && (late_ > 0 || silent_ || growth.full_bytes > capacity_bytes)) return false;
   const std::span<const float> survival = lengths_.Peek(lease.tenant_name);
-  const FutureUsage::Holder usage = future_.MakeHolder(growth, ChanceOf(survival, -prompt_steps, 0));
+  const FutureUsage::Holder usage =
+      future_.MakeHolder(growth, silent_ ? FutureUsage::Chance() : ChanceOf(survival, -prompt_steps, 0));
   bool fits = fits_in_full;
   bool sure = fits_in_full;
   if (!fits) {
@@ -154,8 +171,10 @@ void Outlook::Add(Lease& lease) {
   state.granted_step = step();
   state.emitted_at_since = -judged_.prompt_steps;
   state.prompt_end = step() + judged_.prompt_steps;
-  state.prompt_done = lease.prompt_tokens <= 0;
-  state.late = false;
+  state.whole = silent_;
+  state.prompt_done = silent_ || lease.prompt_tokens <= 0;
+  state.late = state.asked = false;
+  state.extend_to = -1;
   state.sure = judged_.sure;
   Count(lease, 0);
   state.usage = judged_.usage;
@@ -215,6 +234,38 @@ void Outlook::Remove(Lease& lease, const Ended& ended) {
   sequences_ -= lease.sequences;
   if (!state.sure) --unsure_;
   if (state.late) --late_;
+  if (state.asked) --asked_;
+}
+
+void Outlook::FallSilent(Need need, Late late) {
+  silent_ = true;
+  for (Lease& lease : holders_) {
+    if (lease.holder.late || lease.holder.whole) continue;
+    Pin(lease);
+    late(lease);
+    need(lease, full_bytes(lease));
+  }
+}
+
+void Outlook::Asked(Lease& lease) {
+  if (!lease.holder.asked) ++asked_;
+  lease.holder.asked = true;
+}
+
+void Outlook::ForEachAsked(absl::FunctionRef<void(const Lease&)> visit) const {
+  if (asked_ == 0) return;
+  for (const Lease& lease : holders_) {
+    if (lease.holder.asked) visit(lease);
+  }
+}
+
+int64_t Outlook::CoveredTokens(const Lease& lease, int64_t held_bytes) const {
+  const int64_t block_bytes = spec_.block_bytes[class_] * lease.sequences;
+  if (lease.prompt_tokens <= 0 || block_bytes <= 0 || held_bytes >= full_bytes(lease)) return lease.max_output_tokens;
+  const int64_t block_tokens = BlockTokens(spec_);
+  const int64_t blocks = std::max<int64_t>(0, held_bytes - lease.start_costs[class_].kv_bytes) / block_bytes;
+  const int64_t tokens = (blocks + 1) * block_tokens - 1 - (lease.prompt_tokens - 1) % block_tokens;
+  return std::clamp<int64_t>(tokens, 0, lease.max_output_tokens);
 }
 
 // --- Time ---
@@ -244,11 +295,11 @@ void Outlook::Pin(Lease& lease) {
   Take(lease);
   state.growth.start_bytes = state.growth.full_bytes;
   state.growth.block_bytes = 0;
-  state.growth.last_step = step() + (int64_t{1} << 40);
+  state.growth.last_step = step() + kForEver;
   state.late = true;
   ++late_;
   ++lates_;
-  Put(lease, lease.max_output_tokens + (int64_t{1} << 40));
+  Put(lease, lease.max_output_tokens + kForEver);
   if (lease.block_hook.is_linked()) lease.block_hook.unlink();
 }
 
@@ -301,7 +352,7 @@ void Outlook::RenewSome(int64_t steps) {
   for (int64_t i = 0; i < many; ++i) {
     Lease& lease = holders_.front();
     holders_.splice(holders_.end(), holders_, holders_.begin());
-    if (lease.holder.late || step() <= lease.holder.prompt_end) continue;
+    if (lease.holder.late || lease.holder.whole || step() <= lease.holder.prompt_end) continue;
     lengths_.Drop(lease.holder.table);
     lengths_.Leave(lease.holder.table, lease.holder.counted_tokens);
     const FutureUsage::Holder newest = Newest(lease, emitted_tokens(lease));
@@ -324,7 +375,8 @@ void Outlook::EndWindows() {
 
 bool Outlook::Progress(Lease& lease, int64_t emitted) {
   HolderState& state = lease.holder;
-  if (state.late || lease.max_output_tokens <= 0) return true;
+  if (state.late || state.whole || lease.max_output_tokens <= 0) return true;
+  emitted = std::min(emitted, lease.max_output_tokens);
   if (state.prompt_done && emitted == emitted_tokens(lease)) return true;
   FutureUsage::Growth growth = GrowthOf(lease, emitted);
   growth.last_step += StepsFor(std::max<int64_t>(0, lease.max_output_tokens - emitted - 1), spec_.min_tokens_per_step);

@@ -67,6 +67,11 @@ class Outlook {
   using Need = absl::FunctionRef<void(Lease&, int64_t)>;
   using Late = absl::FunctionRef<void(Lease&)>;
   void Settle(Need need, Late late);
+  // Of a reporting engine. Silent: nobody says when it steps, so whatever is added counts in full from its start.
+  // FallSilent: all that are there do so from now on, late.
+  void Heard() { silent_ = false; }
+  void FallSilent(Need need, Late late);
+  bool silent() const { return silent_; }
   // The holder has emitted so many tokens of each sequence by now. False: that is outside of what is declared.
   bool Progress(Lease& lease, int64_t emitted_tokens);
 
@@ -76,6 +81,11 @@ class Outlook {
   Lease* Victim();
   // Of the pool, held by those who were asked.
   int64_t BytesGivingWay() const;
+  // A holder was asked to stop, whoever wanted it; visits those that have not ended yet.
+  void Asked(Lease& lease);
+  void ForEachAsked(absl::FunctionRef<void(const Lease&)> visit) const;
+  // Tokens of output, of each sequence, for which so many bytes of the pool suffice.
+  int64_t CoveredTokens(const Lease& lease, int64_t held_bytes) const;
   // A revocation, or an overuse, that was nobody's doing but the policy's.
   void Erred() { erred_ = true; }
   // After a Settle and what it led to: closes the windows that are over.
@@ -83,7 +93,7 @@ class Outlook {
 
   void SetCapacity(int64_t bytes);
   int64_t emitted_tokens(const Lease& lease) const;  // as assumed
-  Assurance effective_level() const { return late_ > 0 ? Assurance::kWorstCase : spec_.level; }
+  Assurance effective_level() const { return late_ > 0 || silent_ ? Assurance::kWorstCase : spec_.level; }
   const AssuranceSpec& spec() const { return spec_; }
   const RiskControl& control() const { return control_; }
   const FutureUsage& future() const { return future_; }
@@ -135,6 +145,8 @@ class Outlook {
   };
   mutable Judged judged_;
   int64_t late_ = 0;
+  int64_t asked_ = 0;
+  bool silent_;
   int64_t lates_ = 0;
   int64_t settled_ = 0;  // the step that Settle was last called at
   int64_t window_steps_ = 0;

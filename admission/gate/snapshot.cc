@@ -39,6 +39,28 @@ void AddTenants(const TenantTable& tenants, Instant now, Snapshot& snapshot) {
   }
 }
 
+void ViewAssurances(const Gate& gate, Snapshot& snapshot) {
+  const std::vector<Instance>& instances = gate.fleet().instances();
+  for (size_t i = 0; i < instances.size(); ++i) {
+    const Outlook* outlook = gate.outlook(InstanceId{static_cast<int32_t>(i)});
+    if (outlook == nullptr) continue;
+    Snapshot::AssuranceView view{.model = instances[i].model, .instance = instances[i].name};
+    view.level = outlook->spec().level;
+    view.in_force = outlook->effective_level();
+    view.late = outlook->late();
+    view.silent = outlook->silent();
+    if (view.level == Assurance::kStatistical) {
+      const RiskControl& control = outlook->control();
+      view.risk = control.options().risk;
+      view.rate = control.rate();
+      view.bound = control.bound();
+      view.deviations = control.z();
+      view.windows = control.windows();
+    }
+    snapshot.assurances.push_back(std::move(view));
+  }
+}
+
 }  // namespace
 
 Snapshot TakeSnapshot(const Gate& gate, Instant now) {
@@ -51,6 +73,7 @@ Snapshot TakeSnapshot(const Gate& gate, Instant now) {
     snapshot.models.push_back(
         {gate.fleet().models()[m].name, counts.held - counts.lingering, counts.lingering, 0, counts.overuses});
   }
+  ViewAssurances(gate, snapshot);
   absl::flat_hash_map<std::pair<int32_t, int32_t>, size_t> rows;
   gate.ForEachWaiter(now, [&](const Lease& lease, const QueuePosition&) {
     CountWaiter(gate, lease, snapshot);
@@ -79,6 +102,12 @@ LeaseView ViewOf(const Gate& gate, const Lease& lease) {
           ? lease.instance
           : fleet.lines()[static_cast<size_t>(fleet.line(lease.model, lease.pin))].alternatives.front();
   view.cost = lease.costs[static_cast<size_t>(fleet.instance(priced).price_class)];
+  if (lease.instance != kAnyInstance && gate.outlook(lease.instance) != nullptr) {
+    view.cost.kv_bytes = lease.reservation.charges().bytes(fleet.instance(lease.instance).pool);
+    view.granted_tokens = gate.GrantedTokens(lease);
+    view.revocable = lease.revocable;
+  }
+  view.revoking = lease.revoking;
   view.tenant = std::string(lease.tenant_name);
   view.request_id = lease.request_id;
   view.priority = lease.priority;

@@ -39,14 +39,30 @@ struct Snapshot {
   };
   static constexpr int32_t kMostTenants = 100;
 
+  // Of an instance above worst_case.
+  struct AssuranceView {
+    ModelId model{0};
+    std::string instance;
+    Assurance level = Assurance::kLockstep;
+    Assurance in_force = Assurance::kLockstep;
+    int64_t late = 0;
+    bool silent = false;
+    double risk = 0;  // this and below: statistical only
+    double rate = 0;
+    double bound = 0;
+    double deviations = 0;
+    int64_t windows = 0;
+  };
+
   Instant at;
   std::vector<AccountView> accounts;  // by AccountId
   std::vector<ModelView> models;      // by ModelId
   std::vector<QueueView> queue;       // by model and priority; none that is empty
   std::vector<TenantView> tenants;    // those of the config first, kMostTenants at most
   double others_byte_seconds = 0;     // of all other tenants
-  std::string bottleneck;             // "" when nobody waits
-  int64_t held = 0;                   // lingering not included
+  std::vector<AssuranceView> assurances;
+  std::string bottleneck;  // "" when nobody waits
+  int64_t held = 0;        // lingering not included
   int64_t lingering = 0;
   int64_t waiting = 0;
   bool draining = false;
@@ -61,7 +77,10 @@ struct LeaseView {
   LeaseState state = LeaseState::kFree;
   ModelId model{0};
   InstanceId instance = kAnyInstance;
-  RankCost cost;  // on each device of the instance; of a waiter: of its first alternative
+  RankCost cost;               // on each device of the instance; of a waiter: of its first alternative
+  int64_t granted_tokens = 0;  // as in Decision
+  bool revocable = false;
+  bool revoking = false;  // asked to stop
   std::string tenant;
   std::string request_id;
   int32_t priority = 0;

@@ -4,10 +4,16 @@ namespace vramgate {
 
 void Stats::Count(const Decision& decision) {
   const size_t model = Index(decision.model);
-  if (decision.kind == Decision::Kind::kStop || decision.kind == Decision::Kind::kLate) {
+  if (decision.kind == Decision::Kind::kExtended) return;
+  if (decision.kind == Decision::Kind::kLate) {
+    ++lates_[model];
+    return;
+  }
+  if (decision.kind == Decision::Kind::kStop) {
     // A revocation is counted when it is asked for; a takeover, as the end of the former stream.
     if (decision.outcome == Outcome::kSuperseded) ++outcomes_[model][static_cast<size_t>(decision.outcome)];
-    if (decision.outcome == Outcome::kRevoked && !decision.grace_over) ++revocations_[model];
+    if (decision.outcome == Outcome::kRevoked && !decision.grace_over)
+      ++(decision.by_policy ? given_way_ : revocations_)[model];
     return;
   }
   ++outcomes_[model][static_cast<size_t>(decision.outcome)];

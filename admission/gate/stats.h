@@ -31,7 +31,7 @@ inline constexpr std::array<double, 12> kDecisionBounds_s = {1e-7, 2.5e-7, 5e-7,
 
 class Stats {
  public:
-  explicit Stats(size_t models) : outcomes_(models + 1), revocations_(models) {}
+  explicit Stats(size_t models) : outcomes_(models + 1), revocations_(models), given_way_(models), lates_(models) {}
 
   void Count(const Decision& decision);
   // A refusal before the gate was asked. No model: counted as "other".
@@ -52,14 +52,18 @@ class Stats {
   static constexpr size_t kMostWaitKeys = 512;
 
   using Outcomes = std::array<int64_t, kOutcomes>;
-  const std::vector<Outcomes>& outcomes() const { return outcomes_; }  // by model; the last: no model
-  const std::vector<int64_t>& revocations() const { return revocations_; }
+  const std::vector<Outcomes>& outcomes() const { return outcomes_; }       // by model; the last: no model
+  const std::vector<int64_t>& revocations() const { return revocations_; }  // an operator's
+  const std::vector<int64_t>& given_way() const { return given_way_; }      // the policy's
+  const std::vector<int64_t>& lates() const { return lates_; }
   const absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>>& waits() const { return waits_; }
   const BucketCounts<kDecisionBounds_s.size()>& decision_time() const { return decision_time_; }
 
  private:
   std::vector<Outcomes> outcomes_;
   std::vector<int64_t> revocations_;
+  std::vector<int64_t> given_way_;
+  std::vector<int64_t> lates_;
   absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>> waits_;
   BucketCounts<kDecisionBounds_s.size()> decision_time_;
 };

@@ -1,5 +1,6 @@
 #include "admission/server/admission_service.h"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -133,11 +134,13 @@ class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v
     if (renewal.has_usage()) {
       if (const auto costs =
               converter_.ToCosts(renewal.usage(), converter_.models().model(view.model), view.sequences)) {
-        controller_.Progress(*id, caller_.id, *costs);
+        controller_.Progress(*id, caller_.id, *costs, Converter::OutputTokens(renewal.usage(), view.sequences));
       }
     }
-    if (kept == Gate::Renewal::kRevoked) response_.add_revoked(renewal.name());
-    converter_.ToLease(view, controller_.Now(), response_.add_leases());
+    if (renewal.has_extend()) controller_.Extend(*id, caller_.id, std::max<int64_t>(0, renewal.extend().tokens()));
+    const std::optional<LeaseView> now = controller_.View(*id, caller_.id);
+    if (kept == Gate::Renewal::kRevoked || (now && now->revoking)) response_.add_revoked(renewal.name());
+    converter_.ToLease(now.value_or(view), controller_.Now(), response_.add_leases());
   }
 
   Controller& controller_;
@@ -189,7 +192,12 @@ grpc::ServerUnaryReactor* AdmissionServiceImpl::ReleaseLease(grpc::CallbackServe
                                  Refusal{Outcome::kRejectedInvalidRequest, "name",
                                          absl::StrCat(Quoted(request->name()), " is no lease: write leases/<id>")}));
   }
-  response->set_already_released(!controller_.Release(*id, caller_.id, ToEndKind(request->end())));
+  int64_t output_tokens = -1;
+  if (request->end().usage().has_output_tokens()) {
+    const std::optional<LeaseView> view = controller_.View(*id, caller_.id);
+    if (view) output_tokens = Converter::OutputTokens(request->end().usage(), view->sequences);
+  }
+  response->set_already_released(!controller_.Release(*id, caller_.id, ToEndKind(request->end()), output_tokens));
   return Finished(context, grpc::Status::OK);
 }
 

@@ -27,6 +27,8 @@ class AdmissionServiceImpl final : public v1::AdmissionService::CallbackService 
   grpc::ServerUnaryReactor* Estimate(grpc::CallbackServerContext* context, const v1::EstimateRequest* request,
                                      v1::EstimateResponse* response) override;
 
+  grpc::ServerBidiReactor<v1::StepReport, v1::StepAnswer>* ReportSteps(grpc::CallbackServerContext* context) override;
+
  private:
   Controller& controller_;
   const Converter& converter_;

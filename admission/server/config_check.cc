@@ -139,6 +139,7 @@ class Checker {
                      : "needs source (a Hugging Face config.json) or shape (parameters, layers, heads, hidden)");
     }
     CheckModelLengths(model, path);
+    CheckAssurance(model, path);
     std::map<std::string, std::string> instance_names;
     std::set<int> device_counts;
     for (int i = 0; i < model.instances_size(); ++i) {
@@ -172,6 +173,32 @@ class Checker {
     }
     if (model.has_activation_bytes() && model.activation() != v1::Model::BATCHED) {
       Warn(path + ".activation_bytes", "has no effect without `activation: batched`");
+    }
+  }
+
+  void CheckAssurance(const v1::Model& model, const std::string& path) {
+    const bool counts_steps = model.assurance() == v1::Model::LOCKSTEP || model.assurance() == v1::Model::STATISTICAL;
+    if (lines_.Has(path + ".risk") && model.assurance() != v1::Model::STATISTICAL) {
+      Fail(path + ".risk", "is for `assurance: statistical` alone: leave it out, or write that");
+    }
+    if (!counts_steps && (model.steps().per_s() > 0 || model.steps().has_prompt_tokens())) {
+      Warn(path + ".steps", "has no effect at `assurance: worst_case`");
+    }
+    if (!counts_steps) return;
+    for (int i = 0; i < model.instances_size(); ++i) {
+      if (model.instances(i).pool() != v1::Instance::DYNAMIC) continue;
+      Fail(absl::StrCat(path, ".instances[", i, "].pool"),
+           "must be preallocated where the model's assurance is above worst_case: what requests may come to use is "
+           "kept apart for each pool. Write `pool: preallocated` with kv_pool, or `assurance: worst_case`");
+    }
+    if (model.steps().min_tokens() > model.steps().max_tokens()) {
+      Fail(path + ".steps.min_tokens",
+           absl::StrCat(model.steps().min_tokens(), " is more than max_tokens (", model.steps().max_tokens(), ")"));
+    }
+    if (model.steps().per_s() <= 0 && config_.trusted_cost_size() == 0) {
+      Warn(path + ".steps.per_s",
+           "is 0, and no listener in trusted_cost may report steps: everything is judged as at worst_case. Give the "
+           "rate, or name the listener that the engine's plugin uses");
     }
   }
 

@@ -106,6 +106,9 @@ std::optional<Refusal> Converter::Price(const v1::Demand& demand, const ServedMo
   int64_t prompt = tokens.prompt;
   if (trusted && demand.has_cached_prefix_tokens()) prompt -= std::min(prompt - 1, demand.cached_prefix_tokens());
   request->costs = model.Price(prompt, tokens.output, tokens.sequences);
+  request->max_output_tokens = tokens.output;
+  request->prompt_tokens = prompt;
+  request->start_costs = model.StartPrice(prompt, tokens.sequences);
   if (!demand.has_vram_bytes()) return std::nullopt;
   if (demand.vram_bytes() <= 0) {
     return Invalid("demand.vram_bytes",
@@ -118,6 +121,9 @@ std::optional<Refusal> Converter::Price(const v1::Demand& demand, const ServedMo
     cost.kv_bytes = trusted ? kv_claimed : std::max(cost.kv_bytes, kv_claimed);
     if (trusted) cost.activation_bytes = std::min(cost.activation_bytes, claimed);
   }
+  // How such bytes come about is not known: they are held from the start.
+  request->prompt_tokens = 0;
+  request->start_costs = request->costs;
   return std::nullopt;
 }
 
@@ -155,6 +161,7 @@ std::optional<Refusal> Converter::ToRequest(const v1::AdmitRequest& in, const Ca
   if (auto refusal = Price(in.demand(), *model, caller.trusted_cost, tokens, request)) return refusal;
   request->tokens = (tokens.prompt + tokens.output) * tokens.sequences;
   request->sequences = static_cast<int32_t>(tokens.sequences);
+  request->revocable = in.revocable();
   request->max_wait = in.has_max_wait() ? FromProto(in.max_wait()) : absl::InfiniteDuration();
   // A caller may ask for a shorter TTL than the config's, or up to an hour: bytes of dead callers must come back.
   if (in.has_lease_ttl()) request->ttl = std::min(FromProto(in.lease_ttl()), std::max(ttl_, absl::Hours(1)));
@@ -169,6 +176,11 @@ std::optional<Costs> Converter::ToCosts(const v1::Usage& usage, const ServedMode
   if (prompt < 0 || output < 0 || prompt > kMostTokens || output > kMostTokens) return std::nullopt;
   // Each sequence keeps the prompt; how the output spreads over them is not told: evenly.
   return model.Price(prompt, output / sequences + (output % sequences != 0 ? 1 : 0), sequences);
+}
+
+int64_t Converter::OutputTokens(const v1::Usage& usage, int32_t sequences) {
+  if (!usage.has_output_tokens() || usage.output_tokens() < 0 || usage.output_tokens() > kMostTokens) return -1;
+  return usage.output_tokens() / sequences + (usage.output_tokens() % sequences != 0 ? 1 : 0);
 }
 
 void Converter::AddCharges(const ServedModel::Instance& instance, const RankCost& cost, v1::Lease* out) {
@@ -192,7 +204,9 @@ void Converter::ToLease(const Decision& decision, std::string_view tenant, bool 
   AddCharges(instance, decision.cost, out);
   out->set_model(model.name);
   out->set_tenant(std::string(tenant));
-  out->set_assurance("worst_case");
+  out->set_assurance(std::string(AssuranceName(model.assurance.level)));
+  out->set_granted_tokens(decision.granted_tokens);
+  out->set_revocable(decision.revocable);
   ToProto(wall, out->mutable_grant_time());
   if (stream) return;
   ToProto(wall + confirm_within_, out->mutable_expire_time());
@@ -223,7 +237,9 @@ void Converter::ToLease(const LeaseView& view, Instant now, v1::Lease* out) cons
   AddCharges(instance, view.cost, out);
   out->set_model(model.name);
   out->set_tenant(view.tenant);
-  out->set_assurance("worst_case");
+  out->set_assurance(std::string(AssuranceName(model.assurance.level)));
+  out->set_granted_tokens(view.granted_tokens);
+  out->set_revocable(view.revocable);
   if (holds) ToProto(wall - (now - view.granted), out->mutable_grant_time());
   if (view.expires != kNever) ToProto(wall + (view.expires - now), out->mutable_expire_time());
   if (view.state == LeaseState::kHeld && view.expires != kNever) ToProto(ttl_ / 3, out->mutable_renew_interval());
@@ -239,7 +255,7 @@ void Converter::ToPriced(const Request& request, v1::Lease* out) const {
   out->set_instance(instance.name);
   out->set_model(models_.model(request.model).name);
   out->set_tenant(std::string(request.tenant));
-  out->set_assurance("worst_case");
+  out->set_assurance(std::string(AssuranceName(models_.model(request.model).assurance.level)));
   AddCharges(instance, request.costs[static_cast<size_t>(instance.price_class)], out);
 }
 

@@ -46,6 +46,8 @@ class Converter {
   // nullopt: *request is filled in, but for `stream` and `deadline`. `tokens` may be null.
   std::optional<Refusal> ToRequest(const v1::AdmitRequest& in, const Caller& caller, Request* request,
                                    Tokens* tokens) const;
+  // Of each of `sequences`, as `usage` says; -1: it does not, or absurdly. REQUIRES: sequences >= 1.
+  static int64_t OutputTokens(const v1::Usage& usage, int32_t sequences);
   // What `usage` of a request of `sequences` costs by now; nullopt: negative or absurd. REQUIRES: sequences >= 1.
   std::optional<Costs> ToCosts(const v1::Usage& usage, const ServedModel& model, int32_t sequences) const;
 
@@ -53,7 +55,7 @@ class Converter {
   // Of an answer or end that is no grant. `model` and `tenant` are for the words and details.
   grpc::Status ToStatus(const Decision& decision) const;
 
-  // Of a grant.
+  // Of a grant or an extension.
   void ToLease(const Decision& decision, std::string_view tenant, bool stream, v1::Lease* out) const;
   // Of a listed or renewed lease.
   void ToLease(const LeaseView& view, Instant now, v1::Lease* out) const;

@@ -6,6 +6,11 @@
 #include "admission/estimator/engine_profile.h"
 
 namespace vramgate {
+namespace {
+
+constexpr double kDefaultRisk = 1e-3;
+
+}  // namespace
 
 std::string EngineOf(const LoadedConfig& loaded, const v1::Model& model) {
   return model.engine().find('/') == std::string::npos ? model.engine() : loaded.Resolve(model.engine());
@@ -25,6 +30,12 @@ void FillEngineDefaults(const LoadedConfig& loaded, v1::Model& model) {
   }
   if (model.activation() == v1::Model::ACTIVATION_UNSPECIFIED) {
     model.set_activation(profile.engine == "generic" ? v1::Model::RESIDENT : v1::Model::BATCHED);
+  }
+  if (model.assurance() == v1::Model::STATISTICAL && !model.has_risk()) model.set_risk(kDefaultRisk);
+  const bool counts_steps = model.assurance() == v1::Model::LOCKSTEP || model.assurance() == v1::Model::STATISTICAL;
+  if (counts_steps && !model.steps().has_prompt_tokens()) {
+    const int64_t beside_decodes = model.max_batched_tokens() - model.max_sequences();
+    model.mutable_steps()->set_prompt_tokens(std::max<int64_t>(1, beside_decodes));
   }
 }
 

@@ -185,6 +185,8 @@ void ProcessCall::Write(const SessionMessage& message) {
       for (const ProcessingRequest::RequestCase to : after_decision_) ReplyLocked(to, /*of_session=*/false);
       after_decision_.clear();
       break;
+    case SessionMessage::Kind::kExtended:  // not said to a gateway, which asks for none
+      break;
     case SessionMessage::Kind::kRevoke:
       // There is no word for it in the protocol. An error ends the request where the gateway fails closed; where it
       // fails open the request goes on, and the lease lingers.

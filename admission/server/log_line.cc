@@ -23,6 +23,7 @@ std::string Line(const Json& json) {
 }
 
 std::string_view EventName(const Decision& decision) {
+  if (decision.kind == Decision::Kind::kLate) return "late";
   if (decision.kind != Decision::Kind::kStop || decision.outcome != Outcome::kRevoked)
     return OutcomeName(decision.outcome);
   return decision.grace_over ? "revoke_grace_over" : "revoke_asked";
@@ -49,6 +50,7 @@ std::string_view LogLevelName(LogLevel level) {
 }
 
 LogLevel LevelOf(const Decision& decision) {
+  if (decision.kind == Decision::Kind::kLate) return LogLevel::kWarning;
   switch (decision.outcome) {
     case Outcome::kGranted:
     case Outcome::kCompleted:
@@ -98,6 +100,7 @@ std::string LogLines::OfDecision(absl::Time time, const Decision& decision, int 
   AddText(json, "reason", OutcomeReason(decision.outcome));
   if (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked)
     json["grace_ms"] = absl::ToDoubleMilliseconds(decision.grace);
+  if (decision.by_policy) json["by"] = "policy";
   if (sampled > 0) json["sampled"] = sampled;
   return Line(json);
 }

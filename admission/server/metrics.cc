@@ -51,6 +51,8 @@ void AddAdmissions(const Snapshot& snapshot, const Stats& stats, Families& out) 
                                   MetricType::Counter, {"model", "reason"});
   for (size_t m = 0; m < stats.revocations().size(); ++m)
     revocations.At({ModelName(snapshot, m), "operator"}).counter.value += static_cast<double>(stats.revocations()[m]);
+  for (size_t m = 0; m < stats.given_way().size(); ++m)
+    revocations.At({ModelName(snapshot, m), "policy"}).counter.value += static_cast<double>(stats.given_way()[m]);
   out.push_back(revocations.Build());
 
   MetricFamilyBuilder overuses("vramgate_overuse_total",
@@ -200,6 +202,43 @@ void AddDrifts(const std::vector<Metrics::DriftView>& drifts, Families& out) {
   out.push_back(ratio.Build());
 }
 
+// Of instances above worst_case; models at worst_case have no series.
+void AddAssurances(const Snapshot& snapshot, const Stats& stats, Families& out) {
+  MetricFamilyBuilder info("vramgate_assurance_info",
+                           "1. The level that an instance is configured for, and the one that is in force: worst_case "
+                           "while a lease is late or nobody reports steps.",
+                           MetricType::Gauge, {"model", "instance", "level", "in_force"});
+  MetricFamilyBuilder late("vramgate_late_leases", "Leases seen outside of what their model's steps declare.",
+                           MetricType::Gauge, {"model", "instance"});
+  MetricFamilyBuilder fallbacks("vramgate_assurance_fallbacks_total", "Leases that turned late.", MetricType::Counter,
+                                {"model"});
+  const auto risk_gauge = [](const char* name, const char* help) {
+    return MetricFamilyBuilder(name, help, MetricType::Gauge, {"model", "instance"});
+  };
+  MetricFamilyBuilder wanted = risk_gauge("vramgate_risk_wanted", "Of windows, those that may have a revocation.");
+  MetricFamilyBuilder rate = risk_gauge("vramgate_risk_rate", "Of windows so far, those that had one, or an overrun.");
+  MetricFamilyBuilder bound = risk_gauge("vramgate_risk_rate_bound", "What vramgate_risk_rate never exceeds.");
+  MetricFamilyBuilder deviations =
+      risk_gauge("vramgate_risk_deviations", "Deviations above the mean by which the future is judged: z.");
+  MetricFamilyBuilder windows("vramgate_risk_windows_total", "Windows of ten steps that were judged.",
+                              MetricType::Counter, {"model", "instance"});
+  for (const Snapshot::AssuranceView& view : snapshot.assurances) {
+    const std::string model = ModelName(snapshot, Index(view.model));
+    info.At({model, view.instance, std::string(AssuranceName(view.level)), std::string(AssuranceName(view.in_force))})
+        .gauge.value = 1;
+    late.At({model, view.instance}).gauge.value = static_cast<double>(view.late);
+    fallbacks.At({model}).counter.value = static_cast<double>(stats.lates()[Index(view.model)]);
+    if (view.level != Assurance::kStatistical) continue;
+    wanted.At({model, view.instance}).gauge.value = view.risk;
+    rate.At({model, view.instance}).gauge.value = view.rate;
+    bound.At({model, view.instance}).gauge.value = view.bound;
+    deviations.At({model, view.instance}).gauge.value = view.deviations;
+    windows.At({model, view.instance}).counter.value = static_cast<double>(view.windows);
+  }
+  for (const MetricFamilyBuilder* family : {&info, &late, &fallbacks, &wanted, &rate, &bound, &deviations, &windows})
+    out.push_back(family->Build());
+}
+
 MetricFamily BuildInfo(const std::map<std::string, std::string>& build) {
   std::vector<std::string> labels;
   std::vector<std::string> values;
@@ -225,6 +264,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   AddAccounts(snapshot, families);
   AddTenants(snapshot, families);
   AddTelemetry(snapshot, families);
+  AddAssurances(snapshot, stats, families);
   AddDrifts(options_.drifts ? options_.drifts() : std::vector<DriftView>{}, families);
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
   families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",

@@ -1,6 +1,7 @@
 #include "admission/server/model_table.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -100,6 +101,55 @@ absl::Status CompileClasses(const v1::Model& config, const ModelShape& shape, Co
   return absl::OkStatus();
 }
 
+// What a sequence's next `block_tokens` tokens take at most, on each device. All groups of the layout may fill a block
+// at once, and none fills more than it takes for so many tokens.
+int64_t LargestBlock(const PoolLayout& layout, int64_t block_tokens) {
+  int64_t bytes = 0;
+  for (const PoolGroup& group : layout.groups()) {
+    if (!group.grows) continue;
+    const int64_t tokens = group.block_tokens * group.ratio;
+    const int64_t blocks = block_tokens / tokens + (block_tokens % tokens != 0 ? 1 : 0);
+    bytes += blocks * group.block_bytes * group.copies;
+  }
+  return bytes;
+}
+
+Assurance LevelOf(v1::Model::Assurance level) {
+  switch (level) {
+    case v1::Model::LOCKSTEP:
+      return Assurance::kLockstep;
+    case v1::Model::STATISTICAL:
+      return Assurance::kStatistical;
+    default:
+      return Assurance::kWorstCase;
+  }
+}
+
+// REQUIRES: the model's classes are compiled.
+AssuranceSpec AssuranceOf(const v1::Model& config, const ServedModel& model) {
+  constexpr int64_t kLongOutput = 8192;  // longer ones are told apart by some steps at a time
+  AssuranceSpec spec;
+  spec.level = LevelOf(config.assurance());
+  if (spec.level == Assurance::kWorstCase) return spec;
+  const v1::Steps& steps = config.steps();
+  if (config.has_risk()) spec.risk = config.risk();
+  spec.typical_output_tokens = model.default_max_output_tokens.value_or(std::min(model.max_model_len - 1, kLongOutput));
+  // A power of two, of which every group's block is a part or a multiple but for odd sizes, which LargestBlock bounds.
+  int64_t block_tokens = int64_t{1} << 16;
+  for (const CostTable& table : model.classes) block_tokens = std::min(block_tokens, table.layout().smallest_block());
+  spec.block_tokens = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(std::max<int64_t>(1, block_tokens))));
+  for (const CostTable& table : model.classes)
+    spec.block_bytes.push_back(LargestBlock(table.layout(), spec.block_tokens));
+  spec.max_sequences = config.max_sequences();
+  spec.prompt_tokens_per_step = steps.prompt_tokens();
+  spec.min_tokens_per_step = steps.min_tokens();
+  spec.max_tokens_per_step = steps.max_tokens();
+  spec.steps_per_s = steps.per_s();
+  spec.lookahead_tokens = steps.lookahead_tokens();
+  spec.report_within = FromProto(steps.report_within());
+  return spec;
+}
+
 absl::Status LoadModel(const v1::Model& config, const LoadedConfig& loaded, ServedModel& model) {
   absl::StatusOr<ModelShape> shape = ReadShape(config, loaded);
   if (!shape.ok()) return shape.status();
@@ -114,7 +164,9 @@ absl::Status LoadModel(const v1::Model& config, const LoadedConfig& loaded, Serv
   if (config.has_default_max_output_tokens()) model.default_max_output_tokens = config.default_max_output_tokens();
   model.min_tokens_per_s = config.min_tokens_per_s();
   model.tokens_per_byte = config.tokens_per_byte();
-  return CompileClasses(config, *shape, *options, model);
+  if (absl::Status status = CompileClasses(config, *shape, *options, model); !status.ok()) return status;
+  model.assurance = AssuranceOf(config, model);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -123,6 +175,12 @@ Costs ServedModel::Price(int64_t prompt_tokens, int64_t output_tokens, int64_t s
   Costs costs;
   for (size_t c = 0; c < classes.size(); ++c) costs[c] = classes[c].Price(prompt_tokens, output_tokens, sequences);
   return costs;
+}
+
+Costs ServedModel::StartPrice(int64_t prompt_tokens, int64_t sequences) const {
+  const int64_t block_tokens = assurance.block_tokens;
+  const int64_t whole = (prompt_tokens + block_tokens - 1) / block_tokens * block_tokens;
+  return Price(whole, 0, sequences);
 }
 
 absl::Duration ServedModel::DrainTime(int64_t output_tokens) const {
@@ -179,7 +237,7 @@ GateConfig MakeGateConfig(const v1::Config& config, const ModelTable& models,
     device_index[config.devices(d).id()] = d;
   }
   for (const ServedModel& model : models.models()) {
-    ModelSpec spec{.name = model.name};
+    ModelSpec spec{.name = model.name, .assurance = model.assurance};
     for (const ServedModel::Instance& instance : model.instances) {
       InstanceSpec out{.name = instance.name, .fixed_bytes = instance.fixed_bytes, .pool_bytes = instance.pool_bytes};
       for (const std::string& device : instance.devices) out.devices.push_back(device_index.at(device));

@@ -42,7 +42,10 @@ struct ServedModel {
   std::optional<int64_t> default_max_output_tokens;
   double min_tokens_per_s = 10;
   double tokens_per_byte = 1;
+  AssuranceSpec assurance;
 
+  // Of the prompt alone, to the end of its last block: what StartCosts grow from. REQUIRES: prompt_tokens >= 0.
+  Costs StartPrice(int64_t prompt_tokens, int64_t sequences) const;
   // In every price class. REQUIRES: all >= 0.
   Costs Price(int64_t prompt_tokens, int64_t output_tokens, int64_t sequences) const;
   // The longest that generating `output_tokens` can believably take: bounds a linger after an unseen end.

@@ -44,12 +44,28 @@ void ToStatus(const Snapshot::AccountView& view, Instant now, v1::AccountStatus*
   if (account.read_at.ns > 0) ToProto(now - account.read_at, out->mutable_telemetry_age());
 }
 
+void ToStatus(const Snapshot::AssuranceView& view, const std::string& model, v1::AssuranceStatus* out) {
+  out->set_model(model);
+  out->set_instance(view.instance);
+  out->set_assurance(std::string(AssuranceName(view.level)));
+  out->set_in_force(std::string(AssuranceName(view.in_force)));
+  out->set_late(view.late);
+  out->set_silent(view.silent);
+  out->set_risk(view.risk);
+  out->set_rate(view.rate);
+  out->set_rate_bound(view.bound);
+  out->set_deviations(view.deviations);
+  out->set_windows(view.windows);
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* OperatorServiceImpl::GetStatus(grpc::CallbackServerContext* context,
                                                          const v1::GetStatusRequest*, v1::GetStatusResponse* response) {
   const Snapshot snapshot = controller_.GetSnapshot();
   for (const Snapshot::AccountView& view : snapshot.accounts) ToStatus(view, snapshot.at, response->add_accounts());
+  for (const Snapshot::AssuranceView& view : snapshot.assurances)
+    ToStatus(view, snapshot.models[Index(view.model)].name, response->add_assurances());
   response->set_bottleneck(snapshot.bottleneck);
   response->set_draining(snapshot.draining);
   response->set_version(version_);

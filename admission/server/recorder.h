@@ -21,6 +21,7 @@ class ServerRecorder final : public Recorder {
     if (ledger_ != nullptr) ledger_->Append(row);
   }
   void OnDecision(const Decision& decision, Instant now) override {
+    if (decision.kind == Decision::Kind::kExtended) return;  // stands in the ledger, and would flood the log
     if (log_ != nullptr) log_->Append(decision, now);
   }
 

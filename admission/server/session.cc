@@ -17,7 +17,7 @@ void Session::Do(const Todo& todo) {
     case Todo::What::kCancel:
       return controller_.Cancel(todo.lease);
     case Todo::What::kEnd:
-      return controller_.End(todo.lease, todo.kind);
+      return controller_.End(todo.lease, todo.kind, todo.output_tokens);
   }
 }
 
@@ -99,8 +99,13 @@ Session::Todo Session::TakeAnswer(const Decision& decision) {
   return {};
 }
 
-// What another's hand did to the lease that is held.
+// What the gate, or another's hand, did to the lease that is held.
 void Session::TakeStop(const Decision& decision) {
+  if (decision.kind == Decision::Kind::kExtended) {
+    if (shape_ == Shape::kStream)
+      extended_ = SessionMessage{.kind = SessionMessage::Kind::kExtended, .lease = lease_, .decision = decision};
+    return;
+  }
   if (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked && !decision.grace_over) {
     revoke_ = SessionMessage{.kind = SessionMessage::Kind::kRevoke, .lease = lease_, .decision = decision};
     return;
@@ -134,11 +139,12 @@ Session::Todo Session::Leave(Gate::EndKind kind) {
   return {};
 }
 
-void Session::End(Gate::EndKind kind) {
+void Session::End(Gate::EndKind kind, int64_t output_tokens) {
   Todo todo;
   {
     MutexLock lock(mutex_);
     todo = Leave(kind);
+    todo.output_tokens = output_tokens;
     Pump();
   }
   Do(todo);
@@ -175,14 +181,24 @@ void Session::Refuse(Refusal refusal) {
   Do(todo);
 }
 
-void Session::Progress(uint32_t caller, const Costs& used) {
+void Session::Extend(uint32_t caller, int64_t tokens) {
   LeaseRef lease;
   {
     MutexLock lock(mutex_);
     if (state_ != State::kHeld) return;
     lease = lease_;
   }
-  controller_.Progress(lease.id, caller, used);
+  controller_.Extend(lease.id, caller, tokens);
+}
+
+void Session::Progress(uint32_t caller, const Costs& used, int64_t output_tokens) {
+  LeaseRef lease;
+  {
+    MutexLock lock(mutex_);
+    if (state_ != State::kHeld) return;
+    lease = lease_;
+  }
+  controller_.Progress(lease.id, caller, used, output_tokens);
 }
 
 void Session::RevokeAck(uint32_t caller) {
@@ -234,7 +250,7 @@ void Session::OnDecision(const Decision& decision) {
       todo = TakeAnswer(decision);
     } else if (state_ == State::kHeld) {
       TakeStop(decision);
-    } else if (state_ != State::kEnded) {
+    } else if (state_ != State::kEnded && decision.kind != Decision::Kind::kExtended) {
       early_ = decision;  // two threads deliver: the grant is still to come, and goes first
     }
     Pump();
@@ -258,7 +274,7 @@ void Session::FinishLater(SessionFinish finish) {
 // Starts the next thing that the stream is owed: messages in the order of a lease's life, then the end.
 void Session::Pump() {
   if (stream_ == nullptr || writing_ || finished_) return;
-  for (auto* next : {&queued_, &granted_, &revoke_}) {
+  for (auto* next : {&queued_, &granted_, &extended_, &revoke_}) {
     if (!next->has_value()) continue;
     writing_ = true;
     const SessionMessage message = *std::exchange(*next, std::nullopt);

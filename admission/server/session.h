@@ -29,11 +29,11 @@ namespace vramgate {
 
 // What goes down a stream.
 struct SessionMessage {
-  enum class Kind : uint8_t { kQueued, kGranted, kRevoke };
+  enum class Kind : uint8_t { kQueued, kGranted, kExtended, kRevoke };
   Kind kind = Kind::kQueued;
   LeaseRef lease;
   QueuePosition position;  // kQueued
-  Decision decision;       // kGranted, kRevoke
+  Decision decision;       // kGranted, kExtended, kRevoke
 };
 
 // How a stream ends.
@@ -73,12 +73,14 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   void Admit(const Request& request);
   // Takes up a lease that a broken stream held, instead of Admit. False: there is none; nothing happened.
   bool Reattach(LeaseId lease, uint32_t caller);
-  // What the holder uses by now. Ignored unless held.
-  void Progress(uint32_t caller, const Costs& used);
+  // What the holder uses by now. Ignored unless held. `output_tokens` here and below: of each sequence; -1: not said.
+  void Progress(uint32_t caller, const Costs& used, int64_t output_tokens = -1);
+  // Asks for an extension: it comes as a Write. Ignored unless held.
+  void Extend(uint32_t caller, int64_t tokens);
   // The engine has stopped after a revocation.
   void RevokeAck(uint32_t caller);
   // The holder's own end. While waiting: it no longer wants it.
-  void End(Gate::EndKind kind);
+  void End(Gate::EndKind kind, int64_t output_tokens = -1);
   // The caller sends no more. Whether it is done or gone is known when the stream is closed; the stream is finished
   // now.
   void HalfClose();
@@ -107,6 +109,7 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
     What what = What::kNothing;
     LeaseRef lease;
     Gate::EndKind kind = Gate::EndKind::kCompleted;
+    int64_t output_tokens = -1;
   };
 
   bool Begin();
@@ -131,6 +134,7 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   std::optional<SessionMessage> queued_ ABSL_GUARDED_BY(mutex_);  // the newest only
   std::optional<QueuePosition> told_ ABSL_GUARDED_BY(mutex_);
   std::optional<SessionMessage> granted_ ABSL_GUARDED_BY(mutex_);
+  std::optional<SessionMessage> extended_ ABSL_GUARDED_BY(mutex_);  // the newest only
   std::optional<SessionMessage> revoke_ ABSL_GUARDED_BY(mutex_);
   std::optional<SessionFinish> finish_ ABSL_GUARDED_BY(mutex_);
 };

@@ -84,6 +84,9 @@ void SessionCall::Write(const SessionMessage& message) {
     case SessionMessage::Kind::kGranted:
       converter_.ToLease(message.decision, tenant_, /*stream=*/true, response_.mutable_granted());
       break;
+    case SessionMessage::Kind::kExtended:
+      converter_.ToLease(message.decision, tenant_, /*stream=*/true, response_.mutable_extended());
+      break;
     case SessionMessage::Kind::kRevoke:
       response_.mutable_revoke()->set_reason(std::string(message.decision.note.view()));
       ToProto(message.decision.grace, response_.mutable_revoke()->mutable_grace());
@@ -134,17 +137,18 @@ void SessionCall::OnMessage() {
       return OnAdmit(request_.admit());
     case v1::SessionRequest::kUsage:
       if (const auto costs = converter_.ToCosts(request_.usage(), *model_, sequences_)) {
-        session_->Progress(caller_.id, *costs);
+        session_->Progress(caller_.id, *costs, Converter::OutputTokens(request_.usage(), sequences_));
       } else {
         Refuse("usage", "negative or absurd token counts");
       }
       return;
     case v1::SessionRequest::kExtend:
-      return;  // worst_case reserves to the end: nothing is left to extend
+      if (request_.extend().tokens() < 0) return Refuse("extend.tokens", "negative");
+      return session_->Extend(caller_.id, request_.extend().tokens());
     case v1::SessionRequest::kRevokeAck:
       return session_->RevokeAck(caller_.id);
     case v1::SessionRequest::kEnd:
-      return session_->End(ToEndKind(request_.end()));
+      return session_->End(ToEndKind(request_.end()), Converter::OutputTokens(request_.end().usage(), sequences_));
     case v1::SessionRequest::MSG_NOT_SET:
       return Refuse("msg", "an empty message");
   }

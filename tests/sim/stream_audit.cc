@@ -23,6 +23,7 @@ void StreamAudit::See(const Op& op, const OpResult& result, const Effects& effec
         }
         break;
       case Decision::Kind::kLate:
+      case Decision::Kind::kExtended:
         break;  // of no concern to a caller
       case Decision::Kind::kEnd: {
         const auto it = calls_.find(of);

@@ -197,5 +197,100 @@ TEST_F(GateStepsTest, WithoutReportsStepsAreCountedByTheClock) {
   EXPECT_EQ(gate_->outlook(InstanceId{0})->late(), 0);
 }
 
+// An engine that should report its steps, and does so within two seconds or is silent.
+GateConfig Reporting(int64_t blocks) {
+  GateConfig config = Pool(Assurance::kLockstep, blocks);
+  config.models[0].assurance.report_within = absl::Seconds(2);
+  return config;
+}
+
+TEST_F(GateStepsTest, UntilTheFirstReportAllIsHeldAsAtWorstCase) {
+  Make(Reporting(21));
+  const LeaseRef first = Admit(Generate("first", 160, 80));
+  EXPECT_EQ(held(first), 15 * kBlock);
+  EXPECT_EQ(gate_->outlook(InstanceId{0})->effective_level(), Assurance::kWorstCase);
+  const LeaseRef second = Admit(Generate("second", 80, 40));
+  EXPECT_EQ(gate_->Find(second.id)->state, LeaseState::kWaiting) << "15 + 8 are more than 21";
+  Step();
+  EXPECT_EQ(gate_->outlook(InstanceId{0})->effective_level(), Assurance::kLockstep);
+  EXPECT_EQ(gate_->Find(second.id)->state, LeaseState::kWaiting) << "what is held is not given back";
+  for (int i = 0; i < 300; ++i) Step();
+  EXPECT_TRUE(Of(Decision::Kind::kLate).empty()) << "it holds everything: nothing can be late";
+  Step({{first, 80}});
+  EXPECT_EQ(held(second), 5 * kBlock);
+}
+
+TEST_F(GateStepsTest, WhoFallsSilentIsHeldInFullAndSaidToBeLate) {
+  Make(Reporting(100));
+  Step();
+  now_s_ += 60;  // nothing runs: nothing is to be reported
+  const LeaseRef lease = Admit(Generate("a", 30, 100));
+  EXPECT_EQ(held(lease), 2 * kBlock);
+  EXPECT_EQ(gate_->NextTimer(), At(now_s_ + 2));
+  now_s_ += 1.9;
+  gate_->Advance(Now(), effects_);
+  EXPECT_EQ(held(lease), 2 * kBlock);
+  now_s_ += 0.1;
+  gate_->Advance(Now(), effects_);
+  gate_->CheckInvariants();
+  EXPECT_EQ(held(lease), 9 * kBlock);
+  EXPECT_EQ(Of(Decision::Kind::kLate).size(), 1u);
+  EXPECT_EQ(gate_->outlook(InstanceId{0})->effective_level(), Assurance::kWorstCase);
+  const LeaseRef next = Admit(Generate("b", 30, 100));
+  EXPECT_EQ(held(next), 9 * kBlock);
+  Step({{lease, 60}, {next, 60}});
+  EXPECT_EQ(held(Admit(Generate("c", 30, 100))), 2 * kBlock) << "it reports again";
+}
+
+TEST_F(GateStepsTest, AnEndOfReportsIsSilenceAtOnce) {
+  Make(Reporting(100));
+  Step();
+  const LeaseRef lease = Admit(Generate("a", 30, 100));
+  gate_->StepsEnd(InstanceId{0}, Now(), effects_);
+  EXPECT_EQ(held(lease), 9 * kBlock);
+}
+
+TEST_F(GateStepsTest, AnExtensionIsSaidWhenTheReservationCoversIt) {
+  Make(Pool(Assurance::kLockstep, 100));
+  const LeaseRef lease = Admit(Generate("a", 30, 100));
+  EXPECT_EQ(Of(Decision::Kind::kAnswer).back().granted_tokens, 2) << "of the second block";
+  EXPECT_EQ(Of(Decision::Kind::kAnswer).back().cost.kv_bytes, 2 * kBlock);
+  gate_->Extend(lease.id, 0, Now(), effects_);
+  ASSERT_EQ(Of(Decision::Kind::kExtended).size(), 1u) << "it has that already";
+  effects_.Clear();
+  gate_->Extend(lease.id, 17, Now(), effects_);
+  Step({}, {{lease.id, 1}});
+  while (held(lease) < 4 * kBlock) {
+    EXPECT_TRUE(Of(Decision::Kind::kExtended).empty());
+    Step();
+  }
+  ASSERT_EQ(Of(Decision::Kind::kExtended).size(), 1u);
+  EXPECT_EQ(Of(Decision::Kind::kExtended)[0].granted_tokens, 34);
+  gate_->Extend(lease.id, 1'000'000, Now(), effects_);
+  while (held(lease) < 9 * kBlock) Step();
+  ASSERT_EQ(Of(Decision::Kind::kExtended).size(), 2u);
+  EXPECT_EQ(Of(Decision::Kind::kExtended)[1].granted_tokens, 0) << "all";
+  gate_->Extend(lease.id, 5, Now(), effects_);
+  EXPECT_EQ(Of(Decision::Kind::kExtended).size(), 3u);
+}
+
+TEST_F(GateStepsTest, AtWorstCaseAnExtensionIsThereAtOnce) {
+  Make(Pool(Assurance::kWorstCase, 100));
+  const LeaseRef lease = Admit(Generate("a", 30, 100));
+  gate_->Extend(lease.id, 50, Now(), effects_);
+  ASSERT_EQ(Of(Decision::Kind::kExtended).size(), 1u);
+  EXPECT_EQ(Of(Decision::Kind::kExtended)[0].granted_tokens, 0);
+}
+
+// The engine's word makes the pool smaller: who comes then is judged by what there is.
+TEST_F(GateStepsTest, ASmallerPoolIsLookedAtToo) {
+  Make(Pool(Assurance::kLockstep, 42));
+  gate_->SetReading(AccountId{1}, {.capacity_bytes = 21 * kBlock, .ceiling_bytes = 42 * kBlock}, Now(), effects_);
+  Admit(Generate("first", 160, 80));
+  Admit(Generate("second", 80, 40));
+  const LeaseRef third = Admit(Generate("third", 32, 30));
+  EXPECT_EQ(gate_->Find(third.id)->state, LeaseState::kWaiting);
+}
+
 }  // namespace
 }  // namespace vramgate

@@ -51,6 +51,10 @@ TEST(ConfigTest, DefaultsAreThoseOfTheContract) {
   EXPECT_EQ(m.block_tokens(), 16);
   EXPECT_EQ(m.activation(), v1::Model::RESIDENT);
   EXPECT_EQ(m.assurance(), v1::Model::WORST_CASE);
+  EXPECT_FALSE(m.has_risk());
+  EXPECT_EQ(m.steps().per_s(), 0);
+  EXPECT_EQ(m.steps().lookahead_tokens(), 16);
+  EXPECT_EQ(m.steps().report_within().seconds(), 2);
   EXPECT_EQ(m.min_tokens_per_s(), 10);
   EXPECT_EQ(m.tokens_per_byte(), 1);
   EXPECT_EQ(m.max_batched_tokens(), 8192);
@@ -227,6 +231,25 @@ TEST(ConfigTest, SurvivesAnything) {
     refused += ParseConfig(text, "f.yaml").ok() ? 0 : 1;
   }
   EXPECT_GT(refused, 500);
+}
+
+TEST(ConfigTest, AnAssuranceAboveWorstCaseHasItsDefaults) {
+  const std::string yaml = But("name: m\n", "name: m\n    assurance: statistical\n    steps: {per_s: 40}\n");
+  const v1::Model m = Good(yaml).models(0);
+  EXPECT_EQ(m.risk(), 0.001);
+  EXPECT_EQ(m.steps().per_s(), 40);
+  EXPECT_EQ(m.steps().min_tokens(), 1);
+  EXPECT_EQ(m.steps().max_tokens(), 1);
+  EXPECT_EQ(m.steps().prompt_tokens(), 8192 - 1024) << "of a step, what decodes leave";
+  EXPECT_THAT(ConfigToYaml(Good(yaml)), AllOf(HasSubstr("risk: 0.001"), HasSubstr("per_s: 40")));
+  EXPECT_THAT(Warnings(yaml), IsEmpty());
+}
+
+TEST(ConfigTest, WarnsWhereNobodyMayReportSteps) {
+  EXPECT_THAT(Warnings(But("name: m\n", "name: m\n    assurance: lockstep\n")),
+              ElementsAre(HasSubstr("models[0].steps.per_s: is 0, and no listener in trusted_cost may report steps")));
+  EXPECT_THAT(Warnings(But("name: m\n", "name: m\n    steps: {per_s: 40}\n")),
+              ElementsAre(HasSubstr("models[0].steps: has no effect at `assurance: worst_case`")));
 }
 
 }  // namespace

@@ -280,5 +280,33 @@ TEST_F(ConvertTest, APriceBeyondAllBoundsSaturates) {
   EXPECT_FALSE(estimate.fits_ever());
 }
 
+TEST_F(ConvertTest, TheStartIsThePromptsPrice) {
+  v1::AdmitRequest in = Good();
+  in.set_revocable(true);
+  in.mutable_demand()->set_sequences(3);
+  Request request = Converted(in);
+  EXPECT_EQ(request.start_costs[0].kv_bytes, 3 * 10 * kMiB);
+  EXPECT_EQ(request.prompt_tokens, 10);
+  EXPECT_EQ(request.max_output_tokens, 5);
+  EXPECT_TRUE(request.revocable);
+  EXPECT_FALSE(Converted(Good()).revocable);
+  in.mutable_demand()->set_vram_bytes(kGiB);
+  request = Converted(in);
+  EXPECT_EQ(request.prompt_tokens, 0) << "how a price of the caller's own comes about is not known";
+  EXPECT_EQ(request.start_costs, request.costs);
+}
+
+TEST_F(ConvertTest, OutputIsTakenToSpreadEvenly) {
+  v1::Usage usage;
+  EXPECT_EQ(Converter::OutputTokens(usage, 1), -1);
+  usage.set_output_tokens(7);
+  EXPECT_EQ(Converter::OutputTokens(usage, 1), 7);
+  EXPECT_EQ(Converter::OutputTokens(usage, 3), 3);
+  for (const int64_t absurd : {kLeast, int64_t{-1}, kMost}) {
+    usage.set_output_tokens(absurd);
+    EXPECT_EQ(Converter::OutputTokens(usage, 1), -1);
+  }
+}
+
 }  // namespace
 }  // namespace vramgate

@@ -48,15 +48,32 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
   Start(SmallGate());
   Admit(Asks("r", kGiB));
   const std::map<std::string, std::string> expected = {
-      {"vramgate_admissions_total", "counter"},   {"vramgate_queue_wait_seconds", "histogram"},
-      {"vramgate_queue_size", "gauge"},           {"vramgate_queue_tokens", "gauge"},
-      {"vramgate_budget_bytes", "gauge"},         {"vramgate_reserved_bytes", "gauge"},
-      {"vramgate_fixed_bytes", "gauge"},          {"vramgate_lingering_bytes", "gauge"},
-      {"vramgate_foreign_bytes", "gauge"},        {"vramgate_leases", "gauge"},
-      {"vramgate_decision_seconds", "histogram"}, {"vramgate_overuse_total", "counter"},
-      {"vramgate_revocations_total", "counter"},  {"vramgate_telemetry_age_seconds", "gauge"},
-      {"vramgate_log_dropped_total", "counter"},  {"vramgate_build_info", "gauge"},
-      {"vramgate_estimate_drift_ratio", "gauge"}, {"vramgate_tenant_byte_seconds_total", "counter"},
+      {"vramgate_admissions_total", "counter"},
+      {"vramgate_queue_wait_seconds", "histogram"},
+      {"vramgate_queue_size", "gauge"},
+      {"vramgate_queue_tokens", "gauge"},
+      {"vramgate_budget_bytes", "gauge"},
+      {"vramgate_reserved_bytes", "gauge"},
+      {"vramgate_fixed_bytes", "gauge"},
+      {"vramgate_lingering_bytes", "gauge"},
+      {"vramgate_foreign_bytes", "gauge"},
+      {"vramgate_leases", "gauge"},
+      {"vramgate_decision_seconds", "histogram"},
+      {"vramgate_overuse_total", "counter"},
+      {"vramgate_revocations_total", "counter"},
+      {"vramgate_telemetry_age_seconds", "gauge"},
+      {"vramgate_log_dropped_total", "counter"},
+      {"vramgate_build_info", "gauge"},
+      {"vramgate_estimate_drift_ratio", "gauge"},
+      {"vramgate_assurance_info", "gauge"},
+      {"vramgate_tenant_byte_seconds_total", "counter"},
+      {"vramgate_late_leases", "gauge"},
+      {"vramgate_assurance_fallbacks_total", "counter"},
+      {"vramgate_risk_wanted", "gauge"},
+      {"vramgate_risk_rate", "gauge"},
+      {"vramgate_risk_rate_bound", "gauge"},
+      {"vramgate_risk_deviations", "gauge"},
+      {"vramgate_risk_windows_total", "counter"},
   };
   EXPECT_EQ(Scrape().types(), expected);
 }
@@ -106,6 +123,42 @@ TEST_F(MetricsTest, CountsRevocationsAndOveruses) {
   const Exposition page = Scrape();
   EXPECT_EQ(page["vramgate_overuse_total{model=\"llama\",reason=\"progress\"}"], 1);
   EXPECT_EQ(page["vramgate_revocations_total{model=\"llama\",reason=\"operator\"}"], 1);
+}
+
+TEST_F(MetricsTest, ShowsTheAssuranceInForceAndItsRisk) {
+  GateConfig config = SmallGate();
+  config.models[0].instances[0].pool_bytes = kGiB;
+  AssuranceSpec& assurance = config.models[0].assurance;
+  assurance.level = Assurance::kStatistical;
+  assurance.risk = 0.01;
+  assurance.block_bytes = {16 * kMiB};
+  assurance.report_within = absl::Seconds(1);
+  Start(config);
+  const std::string a = "model=\"llama\",instance=\"a\"";
+  EXPECT_EQ(Scrape()["vramgate_assurance_info{" + a + ",level=\"statistical\",in_force=\"worst_case\"}"], 1)
+      << "nobody has reported";
+  std::vector<LeaseId> stop;
+  std::vector<LeaseId> lost;
+  controller_->Step(InstanceId{0}, {}, &stop, &lost);
+  Request request = Asks("r", 64 * kMiB);
+  request.start_costs[0] = {.kv_bytes = 16 * kMiB};
+  request.prompt_tokens = 16;
+  request.max_output_tokens = 48;
+  Admit(request);
+  Exposition page = Scrape();
+  EXPECT_EQ(page["vramgate_assurance_info{" + a + ",level=\"statistical\",in_force=\"statistical\"}"], 1);
+  EXPECT_EQ(page["vramgate_reserved_bytes{account=\"pool/llama/a\"}"], 16.0 * kMiB);
+  EXPECT_EQ(page["vramgate_risk_wanted{" + a + "}"], 0.01);
+  EXPECT_EQ(page["vramgate_risk_rate{" + a + "}"], 0);
+  EXPECT_EQ(page["vramgate_risk_rate_bound{" + a + "}"], 1);
+  EXPECT_EQ(page["vramgate_assurance_fallbacks_total{model=\"llama\"}"], 0);
+  clock_.Advance(absl::Seconds(1));
+  controller_->Advance();
+  page = Scrape();
+  EXPECT_EQ(page["vramgate_assurance_info{" + a + ",level=\"statistical\",in_force=\"worst_case\"}"], 1);
+  EXPECT_EQ(page["vramgate_reserved_bytes{account=\"pool/llama/a\"}"], 64.0 * kMiB);
+  EXPECT_EQ(page["vramgate_late_leases{" + a + "}"], 1);
+  EXPECT_EQ(page["vramgate_assurance_fallbacks_total{model=\"llama\"}"], 1);
 }
 
 TEST_F(MetricsTest, ShowsDevicesAsTheyWereRead) {

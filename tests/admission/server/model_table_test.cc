@@ -99,5 +99,32 @@ TEST(ModelTableTest, WhatDoesNotFitIsSaidWithWhatIsLeft) {
   EXPECT_THAT(std::string(none.message()), HasSubstr("0B are left there"));
 }
 
+TEST(ModelTableTest, AnAssuranceKnowsTheModelsBlocks) {
+  const std::string yaml = But("    block_tokens: 1\n",
+                               "    block_tokens: 48\n    assurance: statistical\n    risk: 0.05\n"
+                               "    steps: {per_s: 30, min_tokens: 0.5, max_tokens: 4, prompt_tokens: 512}\n");
+  const absl::StatusOr<ModelTable> models = ModelTable::Load(Loaded(yaml));
+  ASSERT_TRUE(models.ok()) << models.status();
+  const ServedModel& model = models->models()[0];
+  const AssuranceSpec& spec = model.assurance;
+  EXPECT_EQ(spec.level, Assurance::kStatistical);
+  EXPECT_EQ(spec.risk, 0.05);
+  EXPECT_EQ(spec.steps_per_s, 30);
+  EXPECT_EQ(spec.min_tokens_per_step, 0.5);
+  EXPECT_EQ(spec.max_tokens_per_step, 4);
+  EXPECT_EQ(spec.prompt_tokens_per_step, 512);
+  EXPECT_EQ(spec.block_tokens, 32) << "a power of two";
+  ASSERT_EQ(spec.block_bytes.size(), 2u);
+  EXPECT_EQ(spec.block_bytes[0], 48 * kMiB);
+  // What grows by such blocks from the start is never less than what it costs.
+  for (int64_t prompt = 1; prompt < 200; ++prompt) {
+    for (int64_t output = 0; output < 200; ++output) {
+      const int64_t grown =
+          model.StartPrice(prompt, 2)[0].kv_bytes + ((prompt - 1) % 32 + output) / 32 * spec.block_bytes[0] * 2;
+      ASSERT_GE(grown, model.Price(prompt, output, 2)[0].kv_bytes) << prompt << " + " << output;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vramgate

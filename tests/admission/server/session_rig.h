@@ -88,6 +88,9 @@ class SessionRig : public testing::Test {
           case SessionMessage::Kind::kGranted:
             heard += "granted";
             break;
+          case SessionMessage::Kind::kExtended:
+            heard += "extended";
+            break;
           case SessionMessage::Kind::kRevoke:
             heard += "revoke";
             break;

@@ -249,6 +249,19 @@ TEST_F(SessionTest, ADrainRefusesWaitersAtOnceAndLetsHoldersFinish) {
   b->Close();
 }
 
+TEST_F(SessionTest, AnExtensionIsAnsweredWhileHeld) {
+  auto a = Admit("a", 3 * kGiB);
+  a->session->Extend(/*caller=*/7, 10);
+  EXPECT_EQ(a->Heard(), "granted") << "another caller's wish";
+  a->session->Extend(0, 10);
+  a->session->Extend(0, 10);
+  EXPECT_EQ(a->Heard(), "granted extended extended") << "at worst_case all is there";
+  a->session->End(Gate::EndKind::kCompleted);
+  a->session->Extend(0, 10);
+  EXPECT_EQ(a->Heard(), "granted extended extended");
+  a->Close();
+}
+
 // Progress beyond the reservation is charged; before the grant and after the end it is ignored.
 TEST_F(SessionTest, ProgressCountsWhileHeld) {
   auto a = Admit("a", 3 * kGiB);
