@@ -102,6 +102,8 @@ Json LeaseJson(const LeaseView& lease, const Controller& controller, Instant now
     json["devices"] = std::move(devices);
     json["vram_bytes"] = instance.total_bytes(lease.cost);
   }
+  if (lease.granted_tokens > 0) json["granted_tokens"] = lease.granted_tokens;
+  if (lease.revocable) json["revocable"] = true;
   const bool holds = lease.granted.ns != 0;
   json["queued_s"] = absl::ToDoubleSeconds((holds ? std::max(lease.granted, lease.arrived) : now) - lease.arrived);
   if (holds) json["held_s"] = absl::ToDoubleSeconds(now - lease.granted);
