@@ -57,6 +57,7 @@ DecisionLog::~DecisionLog() {
 
 bool DecisionLog::Chosen(const Decision& decision, int* sampled) {
   if (LevelOf(decision) < options_.level) return false;
+  if (decision.kind == Decision::Kind::kLate) return true;
   const bool grant = decision.outcome == Outcome::kGranted;
   if (!grant && decision.outcome != Outcome::kCompleted) return true;
   switch (options_.grants) {

@@ -110,6 +110,21 @@ TEST_F(DecisionLogTest, GrantsAndCompletionsAreSampledTheRestIsNot) {
   EXPECT_EQ(counts["expired"], 60);
 }
 
+TEST_F(DecisionLogTest, LateLeasesAndWhoGaveWayAreAlwaysSaid) {
+  DecisionLog log(config_, clock_, Unthreaded(Grants::kNone));
+  Decision late = Of(Outcome::kGranted);
+  late.kind = Decision::Kind::kLate;
+  log.Append(late, {});
+  Decision stop = Of(Outcome::kRevoked);
+  stop.kind = Decision::Kind::kStop;
+  stop.by_policy = true;
+  log.Append(stop, {});
+  log.Flush();
+  EXPECT_THAT(Text(), ::testing::AllOf(::testing::HasSubstr(R"("level":"warning","event":"late","lease":)"),
+                                       ::testing::HasSubstr(R"("event":"revoke_asked")"),
+                                       ::testing::HasSubstr(R"("by":"policy")")));
+}
+
 TEST_F(DecisionLogTest, TheLevelLetsThroughWhatIsAsGrave) {
   DecisionLog::Options options = Unthreaded();
   options.level = LogLevel::kWarning;
