@@ -130,7 +130,6 @@ AssuranceSpec AssuranceOf(const v1::Model& config, const ServedModel& model) {
   constexpr int64_t kLongOutput = 8192;  // longer ones are told apart by some steps at a time
   AssuranceSpec spec;
   spec.level = LevelOf(config.assurance());
-  if (spec.level == Assurance::kWorstCase) return spec;
   const v1::Steps& steps = config.steps();
   if (config.has_risk()) spec.risk = config.risk();
   spec.typical_output_tokens = model.default_max_output_tokens.value_or(std::min(model.max_model_len - 1, kLongOutput));

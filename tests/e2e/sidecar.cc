@@ -92,7 +92,7 @@ grpc::Status SessionClient::Finish() {
 
 Sidecar::Sidecar(std::string_view more_yaml) : ledger_(directory_.At("ledger.csv")) {
   const absl::StatusOr<LoadedConfig> loaded = ParseConfig(
-      SidecarYaml(directory_.path(), absl::StrCat("log: {level: warning}\n", std::string(more_yaml))), "test.yaml");
+      SidecarYaml(directory_.path(), absl::StrCat(std::string(more_yaml), "log: {level: warning}\n")), "test.yaml");
   CHECK(loaded.ok(), loaded.status().ToString().c_str());
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*loaded, {.ledger_path = ledger_, .version = "test"});
   CHECK(server.ok(), server.status().ToString().c_str());

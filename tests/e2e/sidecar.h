@@ -26,7 +26,8 @@ inline constexpr absl::Duration kPatience = absl::Seconds(60);
 // Asks again and again, at most kPatience.
 bool Eventually(const std::function<bool()>& holds, absl::Duration within = kPatience);
 
-// The config of a sidecar whose sockets are in `directory`; `more` are further lines.
+// The config of a sidecar whose sockets are in `directory`; `more` are further lines, the first of
+// which may be further models.
 std::string SidecarYaml(const std::filesystem::path& directory, std::string_view more = "");
 
 v1::AdmitRequest Ask(int64_t tokens, std::string_view request_id = "", std::string_view instance = "a");
