@@ -265,9 +265,8 @@ absl::StatusOr<GgufModel> ReadGgufLayers(const GgufFile& file, std::string_view 
   const std::optional<std::string> architecture = file.String("general.architecture");
   const GgufArch* arch = architecture.has_value() ? FindGgufArch(*architecture) : nullptr;
   if (arch == nullptr) {
-    const std::string what = architecture.has_value()
-                                 ? absl::StrCat(Quoted(*architecture), " is not known, and never guessed")
-                                 : "missing";
+    const std::string what =
+        architecture.has_value() ? absl::StrCat(Quoted(*architecture), " is not known, and never guessed") : "missing";
     return absl::InvalidArgumentError(absl::StrCat(shown, ": general.architecture: ", what, ": ", kOverrides));
   }
   GgufFields fields(file, *architecture, name);
