@@ -236,8 +236,8 @@ void ReadMethod(JsonFields& q, ModelShape& s) {
   } else if (const std::optional<WeightFormat> format = NamedFormat(q.String("quant_algo", method), group_size)) {
     ApplyToLinear(s, *format, ignored);
   } else {
-    q.Fail("quant_method", absl::StrCat(Quoted(method),
-                                        " is not counted: set weights_bytes to the size of the checkpoint's files"));
+    q.Fail("quant_method",
+           absl::StrCat(Quoted(method), " is not counted: set weights_bytes to the size of the checkpoint's files"));
   }
 }
 
