@@ -115,7 +115,8 @@ std::string ReplayText(const std::vector<ReplayAnswer>& answers) {
                             "preempted", "rejected", "wait p50", "wait p99", "unfair", "decision p50", "p99"}};
   for (const ReplayAnswer& answer : answers) {
     const ReplayResult& r = answer.result;
-    rows.push_back({r.policy, absl::StrFormat("%.0f", r.output_tokens_per_s()), Percent(r.utilization),
+    const std::string label = r.risk ? absl::StrFormat("%s %g", r.policy, *r.risk) : r.policy;
+    rows.push_back({label, absl::StrFormat("%.0f", r.output_tokens_per_s()), Percent(r.utilization),
                     PercentOrDash(r.utilization_while_queued), absl::StrCat(answer.violations),
                     Percent(r.revocation_rate), absl::StrCat(r.recomputed_tokens), absl::StrCat(r.preemptions),
                     absl::StrCat(r.rejected), Seconds(r.wait_p50_s), Seconds(r.wait_p99_s),
