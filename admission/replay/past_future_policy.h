@@ -13,7 +13,7 @@
 
 #include "admission/replay/future_peak.h"
 #include "admission/replay/queue_policy.h"
-#include "admission/replay/rng.h"
+#include "admission/rng.h"
 
 namespace vramgate {
 

@@ -17,9 +17,10 @@
 #include "absl/strings/str_format.h"
 #include "admission/check.h"
 #include "admission/replay/replay.h"
-#include "admission/replay/rng.h"
+#include "admission/rng.h"
 #include "admission/server/replay_ledger.h"
 #include "tests/bench/report.h"
+#include "tests/support/one_pool.h"
 
 namespace vramgate {
 namespace {
@@ -38,22 +39,10 @@ constexpr Traffic kTraffic[] = {
     {"arena", VRAMGATE_TEST_DATA "/traces/vtc_lmsys_arena_rescaled.csv", 10'000, 1024, 4},
 };
 
+// First come, first served.
 ReplayInput InputOf(std::vector<Job> jobs, std::vector<std::string> tenants, int64_t kv_tokens) {
-  ReplayInput input;
-  input.jobs = std::move(jobs);
-  input.tenants = std::move(tenants);
+  ReplayInput input = OnePool(std::move(jobs), std::move(tenants), kv_tokens);
   input.fcfs = true;
-  for (const Job& job : input.jobs) {
-    Costs costs{};
-    costs[0].kv_bytes = input.engine.curve.bytes(int64_t{job.prompt_tokens} + job.max_tokens);
-    input.costs.push_back(costs);
-  }
-  input.engine.pool_bytes = input.engine.curve.bytes(kv_tokens);
-  input.gate.devices.push_back({"0", input.engine.pool_bytes, input.engine.pool_bytes});
-  input.gate.models.push_back({"model", {{.name = "0", .devices = {0}, .pool_bytes = input.engine.pool_bytes}}});
-  input.gate.queue.max_requests = input.gate.queue.max_tokens = kUnlimitedBytes;
-  input.gate.queue.max_wait = absl::InfiniteDuration();
-  input.gate.leases.max = std::ssize(input.jobs) + 1;
   return input;
 }
 

@@ -1,22 +1,17 @@
-// The simulation's own random numbers (SplitMix64), so that a seed means the same on every machine and library.
+// What a simulation draws: numbers in a range, durations, one of several.
 #pragma once
 
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "admission/rng.h"
 
 namespace vramgate::sim {
 
-class Rng {
+class Rng : public vramgate::Rng {
  public:
-  explicit Rng(uint64_t seed) : state_(seed) {}
+  using vramgate::Rng::Rng;
 
-  uint64_t Next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
   // Between the two, both included. REQUIRES: low <= high.
   int64_t Between(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(Next() % static_cast<uint64_t>(high - low + 1));
@@ -31,9 +26,6 @@ class Rng {
   absl::Duration Between(absl::Duration low, absl::Duration high) {
     return absl::Nanoseconds(Between(absl::ToInt64Nanoseconds(low), absl::ToInt64Nanoseconds(high)));
   }
-
- private:
-  uint64_t state_;
 };
 
 }  // namespace vramgate::sim

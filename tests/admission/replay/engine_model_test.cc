@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "admission/replay/rng.h"
+#include "admission/rng.h"
 
 namespace vramgate {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "admission/replay/rng.h"
+#include "admission/rng.h"
 
 namespace vramgate {
 namespace {

@@ -1,4 +1,4 @@
-// The replay's random numbers (SplitMix64): a seed means the same on every machine and library.
+// Random numbers (SplitMix64) of the replay and of simulations: a seed means the same on every machine and library.
 #pragma once
 
 #include <cstdint>
