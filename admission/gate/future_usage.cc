@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "admission/check.h"
 
@@ -11,16 +10,11 @@ namespace {
 
 constexpr int64_t kMostUnitsPerBlock = 16;
 constexpr int64_t kMostUnits = int64_t{1} << 24;  // of a capacity: where floats still count by ones
-constexpr int kRateShift = 4;                     // Options::tokens_per_step in sixteenths
 constexpr int kMostBucketShift = 15;
 constexpr float kLeastSurvival = 1e-5F;  // below it nothing is known: who got so far may go on to the end
 
 int LogUp(int64_t n) {
   return std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1));
-}
-
-int64_t DivideUp(int64_t a, int64_t b) {
-  return a / b + (a % b != 0 ? 1 : 0);
 }
 
 // A part of a block that a block is a whole number of, so that growth is not rounded.
@@ -37,7 +31,7 @@ FutureUsage::FutureUsage(const Options& options)
     : unit_bytes_(UnitBytes(options)),
       block_shift_(LogUp(options.block_tokens)),
       bucket_shift_(std::min(LogUp(options.bucket_steps), kMostBucketShift)),
-      rate_(static_cast<int64_t>(std::ceil(options.tokens_per_step * (1 << kRateShift)))),
+      rate_(TokensPerStep16(options.tokens_per_step)),
       most_(kBuckets),
       mean_(kBuckets),
       variance_(kBuckets) {
@@ -59,7 +53,7 @@ FutureUsage::Holder FutureUsage::MakeHolder(const Growth& growth, const Chance& 
   holder.start = std::min(UnitsAbove(growth.start_bytes), holder.full);
   holder.block = UnitsAbove(growth.block_bytes);
   if (holder.block > 0) holder.most_blocks = (holder.full - holder.start) / holder.block + 1;
-  holder.phase = ((growth.fill_tokens - 1) << kRateShift) + (bucket_steps() - 1 - growth.since) * rate_;
+  holder.phase = ((growth.fill_tokens - 1) << kTokenShift) + (bucket_steps() - 1 - growth.since) * rate_;
   holder.first = BucketOf(step_);
   holder.last = BucketOf(std::max(growth.last_step, step_));
   const int64_t reached = std::max<int64_t>(0, chance.emitted_now) >> bucket_shift_;
@@ -81,7 +75,7 @@ bool FutureUsage::ForEachPart(const Holder& holder, int64_t from, int64_t to, Pa
         .start = holder.start, .full = holder.full, .block = holder.block, .most_blocks = holder.most_blocks};
     ramp.phase_step = static_cast<int32_t>(bucket_steps() * rate_);
     ramp.phase = static_cast<int32_t>(holder.phase + from * ramp.phase_step);
-    ramp.shift = block_shift_ + kRateShift;
+    ramp.shift = block_shift_ + kTokenShift;
     if (!holder.survival.empty() && from < known) {
       if (from < holder.certain) {
         end = std::min(end, holder.certain);

@@ -20,6 +20,7 @@
 // Thread rule: the Gate's thread. Nothing allocates after construction.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -28,6 +29,16 @@
 #include "admission/gate/usage_kernels.h"
 
 namespace vramgate {
+
+// Growth is counted in sixteenths of a token, so that a rate may be a fraction: here and in the Outlook.
+inline constexpr int kTokenShift = 4;
+inline int64_t TokensPerStep16(double tokens_per_step) {
+  return static_cast<int64_t>(std::ceil(tokens_per_step * (1 << kTokenShift)));
+}
+// REQUIRES: a >= 0, b > 0.
+inline int64_t DivideUp(int64_t a, int64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
 
 class FutureUsage {
  public:

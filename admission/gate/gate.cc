@@ -251,9 +251,8 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
 
 bool Gate::Reattach(LeaseId id, uint32_t caller, Instant now, Effects& out, LeaseRef* ref) {
   Tick(now);
-  Lease* lease = table_.Find(id);
+  Lease* lease = FindHeld(id);
   if (lease == nullptr || lease->caller != caller) return false;
-  if (lease->state != LeaseState::kHeld && lease->state != LeaseState::kLingering) return false;
   TellFormer(*lease, now, out);
   ++lease->attachment;
   lease->stream = true;

@@ -205,6 +205,7 @@ class Gate {
   Outlook* OutlookOf(const Lease& lease) {
     return lease.instance == kAnyInstance ? nullptr : outlooks_[Index(lease.instance)].get();
   }
+  Lease* FindHeld(LeaseId id);
   void CountSteps(Instant now, Effects& out);
   void SayLate(const Lease& lease, Instant now, Effects& out) const;
   void SayExtended(Lease& lease, Instant now, Effects& out) const;
@@ -220,6 +221,7 @@ class Gate {
   void ForEachOverused(const Lease& lease, Visit visit) const;
   void EndOveruse(Lease& lease);
   void ChargeOveruse(Lease& lease, Instant now, Effects& out);
+  int IslandOf(InstanceId id) const { return fleet_.models()[Index(fleet_.instance(id).model)].island; }
   int IslandOf(const Lease& lease) const { return fleet_.models()[Index(lease.model)].island; }
   AccountId TenantOf(const Lease& lease) const { return tenants_.tenant(lease.tenant).account; }
 

@@ -126,9 +126,8 @@ bool Gate::Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effec
 Gate::Renewal Gate::Renew(LeaseId id, uint32_t caller, Instant now, Effects& out) {
   Tick(now);
   (void)out;
-  Lease* lease = table_.Find(id);
+  Lease* lease = FindHeld(id);
   if (lease == nullptr || lease->caller != caller) return Renewal::kLost;
-  if (lease->state != LeaseState::kHeld && lease->state != LeaseState::kLingering) return Renewal::kLost;
   if (lease->state == LeaseState::kLingering) lease->stream = false;  // its stream is gone: the TTL holds from here
   lease->confirmed = true;
   HoldFor(*lease, now);
@@ -166,10 +165,8 @@ bool Gate::Revoke(LeaseId id, absl::Duration grace, std::string_view reason, Ins
 
 void Gate::RevokeAck(LeaseId id, Instant now, Effects& out) {
   Tick(now);
-  Lease* lease = table_.Find(id);
-  if (lease == nullptr) return;
-  if (lease->state != LeaseState::kHeld && lease->state != LeaseState::kLingering) return;
-  if (lease->revoking) Free(*lease, LedgerEvent::kRelease, Outcome::kRevoked, now, out);
+  Lease* lease = FindHeld(id);
+  if (lease != nullptr && lease->revoking) Free(*lease, LedgerEvent::kRelease, Outcome::kRevoked, now, out);
 }
 
 // The holder is gone; the bytes stay counted for `time`, or until the engine's word.

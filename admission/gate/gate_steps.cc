@@ -50,6 +50,13 @@ Charges Gate::ChargesOf(const Lease& lease, InstanceId id) const {
 
 // --- Steps ---
 
+// A lease that holds bytes, lingering or not; null: there is none.
+Lease* Gate::FindHeld(LeaseId id) {
+  Lease* lease = table_.Find(id);
+  const bool holds = lease != nullptr && (lease->state == LeaseState::kHeld || lease->state == LeaseState::kLingering);
+  return holds ? lease : nullptr;
+}
+
 void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& out) {
   Tick(now);
   Outlook* outlook = outlooks_[Index(id)].get();
@@ -59,17 +66,15 @@ void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& o
     outlook->Advance(std::clamp<int64_t>(report.steps, 0, kMostSteps));
   }
   for (const StepReport::Ended& ended : report.ended) {
-    Lease* lease = table_.Find(ended.lease.id);
+    Lease* lease = FindHeld(ended.lease.id);
     if (lease == nullptr || lease->instance != id) continue;
-    if (lease->state != LeaseState::kHeld && lease->state != LeaseState::kLingering) continue;
     lease->output_tokens = ended.output_tokens;
     FreeOnly(*lease, LedgerEvent::kRelease, Outcome::kCompleted, now, out);
   }
-  if (outlook == nullptr) return DispatchIsland(fleet_.models()[Index(fleet_.instance(id).model)].island, now, out);
+  if (outlook == nullptr) return DispatchIsland(IslandOf(id), now, out);
   for (const StepReport::Emitted& emitted : report.emitted) {
-    Lease* lease = table_.Find(emitted.lease);
+    Lease* lease = FindHeld(emitted.lease);
     if (lease == nullptr || lease->instance != id) continue;
-    if (lease->state != LeaseState::kHeld && lease->state != LeaseState::kLingering) continue;
     if (!outlook->Progress(*lease, emitted.output_tokens)) SayLate(*lease, now, out);
   }
   SettleSteps(id, now, out);
@@ -86,7 +91,7 @@ void Gate::FallSilent(InstanceId id, Instant now, Effects& out) {
   outlooks_[Index(id)]->FallSilent([&](Lease& lease, int64_t kv_bytes) { Need(lease, kv_bytes, now, out); },
                                    [&](Lease& lease) { SayLate(lease, now, out); });
   Relieve(id, now, out);
-  DispatchIsland(fleet_.models()[Index(fleet_.instance(id).model)].island, now, out);
+  DispatchIsland(IslandOf(id), now, out);
 }
 
 // Steps of instances that report none, and the silence of those that should.
@@ -135,7 +140,7 @@ void Gate::SettleSteps(InstanceId id, Instant now, Effects& out) {
                  [&](Lease& lease) { SayLate(lease, now, out); });
   Relieve(id, now, out);
   outlook.EndWindows();
-  DispatchIsland(fleet_.models()[Index(fleet_.instance(id).model)].island, now, out);
+  DispatchIsland(IslandOf(id), now, out);
 }
 
 void Gate::SayLate(const Lease& lease, Instant now, Effects& out) const {
@@ -164,9 +169,10 @@ void Gate::Relieve(InstanceId id, Instant now, Effects& out) {
   }
   // A fall of the pool is no error of the policy.
   const bool cut = budget_.account(pool).capacity_bytes < budget_.account(pool).ceiling_bytes;
-  while (needy != nullptr && missing > 0) {
-    Lease* victim = outlook.spec().level == Assurance::kStatistical ? outlook.Victim() : nullptr;
-    if (!cut && outlook.spec().level == Assurance::kStatistical) outlook.Erred();
+  const bool statistical = outlook.spec().level == Assurance::kStatistical;
+  if (statistical && !cut && needy != nullptr && missing > 0) outlook.Erred();
+  while (statistical && needy != nullptr && missing > 0) {
+    Lease* victim = outlook.Victim();
     if (victim == nullptr) break;
     missing -= victim->reservation.charges().bytes(pool);
     ++victim->holder.revocations;

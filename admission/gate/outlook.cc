@@ -11,16 +11,7 @@ namespace {
 
 // A part of the pool stays free of what is not sure: the next steps' growth, when outputs do not end as expected.
 constexpr int64_t kWatermarkPart = 100;
-constexpr int kRateShift = 4;                   // as in FutureUsage
 constexpr int64_t kForEver = int64_t{1} << 40;  // steps
-
-int64_t DivideUp(int64_t a, int64_t b) {
-  return a / b + (a % b != 0 ? 1 : 0);
-}
-
-int64_t Rate16(double tokens_per_step) {
-  return static_cast<int64_t>(std::ceil(tokens_per_step * (1 << kRateShift)));
-}
 
 // Most steps that `tokens` may take.
 int64_t StepsFor(int64_t tokens, double min_tokens_per_step) {
@@ -51,7 +42,6 @@ int64_t OutlookBucketSteps(const AssuranceSpec& spec) {
 Outlook::Outlook(const AssuranceSpec& spec, int price_class, int64_t pool_bytes, LengthClasses& lengths)
     : spec_(spec),
       class_(static_cast<size_t>(price_class)),
-      capacity_bytes_(pool_bytes),
       lengths_(lengths),
       future_(FutureOptions(spec, class_, pool_bytes)),
       control_({.risk = spec.risk}),
@@ -65,7 +55,6 @@ Outlook::~Outlook() {
 }
 
 void Outlook::SetCapacity(int64_t bytes) {
-  capacity_bytes_ = bytes;
   future_.SetCapacity(bytes);
 }
 
@@ -102,9 +91,9 @@ FutureUsage::Growth Outlook::StartOf(const Lease& lease, int64_t prompt_steps) c
 
 int64_t Outlook::BytesAt(const FutureUsage::Growth& growth, int64_t step) const {
   const int64_t tokens16 =
-      ((growth.fill_tokens - 1) << kRateShift) + (step - growth.since) * Rate16(spec_.max_tokens_per_step);
+      ((growth.fill_tokens - 1) << kTokenShift) + (step - growth.since) * TokensPerStep16(spec_.max_tokens_per_step);
   return std::min(growth.full_bytes,
-                  growth.start_bytes + growth.block_bytes * (tokens16 / (BlockTokens(spec_) << kRateShift)));
+                  growth.start_bytes + growth.block_bytes * (tokens16 / (BlockTokens(spec_) << kTokenShift)));
 }
 
 int64_t Outlook::StartBytes(const Lease& lease) const {
@@ -242,9 +231,9 @@ void Outlook::Plan(Lease& lease) {
   int64_t next = growth.last_step + 1;
   if (!state.prompt_done) next = std::min(next, state.prompt_end + 1);
   if (growth.block_bytes > 0 && BytesAt(growth, step()) < growth.full_bytes) {
-    const int64_t rate16 = Rate16(spec_.max_tokens_per_step);
-    const int64_t block16 = BlockTokens(spec_) << kRateShift;
-    const int64_t fill16 = (growth.fill_tokens - 1) << kRateShift;
+    const int64_t rate16 = TokensPerStep16(spec_.max_tokens_per_step);
+    const int64_t block16 = BlockTokens(spec_) << kTokenShift;
+    const int64_t fill16 = (growth.fill_tokens - 1) << kTokenShift;
     const int64_t blocks = (fill16 + (step() - growth.since) * rate16) / block16 + 1;
     next = std::min(next, growth.since + DivideUp(blocks * block16 - fill16, rate16));
   }
@@ -270,14 +259,10 @@ void Outlook::Pin(Lease& lease) {
 
 void Outlook::Look(Lease& lease, Need need, Late late) {
   HolderState& state = lease.holder;
-  if (!state.prompt_done && step() > state.prompt_end) {
-    if (spec_.steps_per_s > 0) {
-      state.prompt_done = true;  // nobody says when: it is as declared
-    } else {
-      state.look_at = 0;
-    }
-  }
-  if (step() > state.growth.last_step || state.look_at == 0) {
+  const bool prompt_due = !state.prompt_done && step() > state.prompt_end;
+  const bool declared_alone = spec_.steps_per_s > 0;  // nobody says when a prompt is done: it is as declared
+  if (prompt_due && declared_alone) state.prompt_done = true;
+  if (step() > state.growth.last_step || (prompt_due && !declared_alone)) {
     Pin(lease);
     late(lease);
   } else {

@@ -125,7 +125,6 @@ class Outlook {
 
   const AssuranceSpec spec_;
   const size_t class_;
-  int64_t capacity_bytes_;
   LengthClasses& lengths_;
   FutureUsage future_;
   RiskControl control_;
