@@ -3,6 +3,10 @@
 #include <algorithm>
 
 namespace vramgate {
+namespace {
+// So many are looked at behind the head of an instance, at most: what a pass takes does not grow with the queue.
+constexpr int32_t kMostTries = 32;
+}  // namespace
 
 Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& outlooks, WaitQueue& queue,
                    const GateConfig::Queue& limits)
@@ -14,7 +18,9 @@ Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& out
       bypass_window_ns_(NonNegativeNanos(limits.bypass_window)),
       island_lines_(static_cast<size_t>(fleet.islands())),
       lines_(fleet.lines().size()),
-      closings_(budget.size()) {
+      closings_(budget.size()),
+      heads_(fleet.instances().size()),
+      rooms_(static_cast<size_t>(fleet.islands()), 1) {
   for (size_t l = 0; l < fleet.lines().size(); ++l) {
     island_lines_[static_cast<size_t>(fleet.lines()[l].island)].push_back(static_cast<int>(l));
   }
@@ -37,17 +43,22 @@ bool Dispatch::PoolTakes(InstanceId id, const RankCost& cost, const Lease* lease
   if (outlook == nullptr) return Takes(pool, cost.kv_bytes, free_bytes);
   // At least a byte: what more it takes at once is not known of the least of a line.
   if (!Takes(pool, 1, free_bytes)) return false;
-  return lease == nullptr || outlook->Fits(*lease, budget_.account(pool));
+  if (lease == nullptr) return true;
+  return outlook->Fits(*lease, budget_.account(pool)) &&
+         (!HasHead(id) || outlook->KeepsPromise(*lease, *heads_[Index(id)].waiter));
 }
 
-bool Dispatch::CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const {
-  const Instance& instance = fleet_.instance(id);
+bool Dispatch::DevicesTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const {
   const int64_t device_bytes = instance.device_bytes(cost);
-  bool takes = PoolTakes(id, cost, lease, free_bytes);
+  bool takes = true;
   for (AccountId device : instance.devices) {
     takes = takes && !budget_.account(device).stale && Takes(device, device_bytes, free_bytes);
   }
   return takes;
+}
+
+bool Dispatch::CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const {
+  return DevicesTake(fleet_.instance(id), cost, free_bytes) && PoolTakes(id, cost, lease, free_bytes);
 }
 
 Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
@@ -89,13 +100,65 @@ void Dispatch::ForEachNeeded(const Line& line, const Lease& lease, Visit visit) 
   }
 }
 
-bool Dispatch::Exhausted(const Lease& lease, Instant now) const {
-  return lease.bypassed >= max_bypass_ || now.ns - lease.arrived.ns >= bypass_window_ns_;
+// Whether nobody may go past `lease` any more.
+bool Dispatch::Exhausted(const Lease& lease, bool tenant_short, Instant now) const {
+  if (lease.bypassed >= max_bypass_) return true;
+  if (now.ns - lease.arrived.ns < bypass_window_ns_) return false;
+  if (tenant_short) return true;
+  const std::vector<InstanceId>& alternatives = fleet_.lines()[static_cast<size_t>(lease.line)].alternatives;
+  return !std::all_of(alternatives.begin(), alternatives.end(), [this](InstanceId id) { return HasHead(id); });
+}
+
+// Makes `waiter` the head of an instance that has none in this pass: the one that promises it the earliest start, or has
+// promised it one before.
+void Dispatch::Lead(const Lease& waiter) {
+  InstanceId first = kAnyInstance;
+  int64_t first_step = 0;
+  for (InstanceId id : fleet_.lines()[static_cast<size_t>(waiter.line)].alternatives) {
+    const Instance& instance = fleet_.instance(id);
+    Outlook* outlook = outlooks_[Index(id)].get();
+    int64_t free_bytes = 0;
+    if (outlook == nullptr || HasHead(id) ||
+        !DevicesTake(instance, waiter.costs[static_cast<size_t>(instance.price_class)], &free_bytes)) {
+      continue;
+    }
+    const bool promised = outlook->promise().lease == waiter.id && outlook->foresees();
+    const std::optional<int64_t> step = promised ? outlook->promise().start_step : outlook->SureStart(waiter);
+    if (!step || (first != kAnyInstance && !promised && *step >= first_step)) continue;
+    first = id;
+    first_step = *step;
+    if (promised) break;
+  }
+  if (first == kAnyInstance) return;
+  if (outlooks_[Index(first)]->promise().lease != waiter.id) {
+    outlooks_[Index(first)]->MakePromise(waiter, first_step);
+    ++rooms_[static_cast<size_t>(fleet_.lines()[static_cast<size_t>(waiter.line)].island)];  // behind another head
+  }
+  heads_[Index(first)] = {.waiter = &waiter, .pass = pass_};
+}
+
+// It did not fit when it was looked at last, and there is no more room since. At worst_case it is cheap to look again.
+bool Dispatch::SeenAlready(const Lease& waiter) const {
+  const Line& line = fleet_.lines()[static_cast<size_t>(waiter.line)];
+  if (waiter.wait.seen != rooms_[static_cast<size_t>(line.island)]) return false;
+  return std::all_of(line.alternatives.begin(), line.alternatives.end(),
+                     [this](InstanceId id) { return outlooks_[Index(id)] != nullptr; });
+}
+
+// `waiter` does not go past the heads of its instances. True: nobody else is tried behind one of these.
+bool Dispatch::CountTry(const Lease& waiter) {
+  bool closed = false;
+  for (InstanceId id : fleet_.lines()[static_cast<size_t>(waiter.line)].alternatives) {
+    if (!HasHead(id) || ++heads_[Index(id)].tries != kMostTries) continue;
+    closing(fleet_.instance(id).pool).hard = pass_;
+    closed = true;
+  }
+  return closed;
 }
 
 // Closes what `lease` needs to those behind it. True: an account became closed without a bypass.
 bool Dispatch::Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now) {
-  const bool exhausted = Exhausted(lease, now);
+  const bool exhausted = Exhausted(lease, verdict.tenant_short, now);
   bool newly_hard = false;
   hard_ = hard_ || exhausted;
   const auto close = [&](AccountId id) {
@@ -152,7 +215,7 @@ void Dispatch::CountBypassed(const Charges& charges, Instant now,
     }
     if (!passed) continue;
     ++ahead->bypassed;
-    if (Exhausted(*ahead, now))
+    if (Exhausted(*ahead, ahead->closes_tenant, now))
       Close(*ahead, tenant, {.devices_short = ahead->closes_devices, .tenant_short = ahead->closes_tenant}, now);
   }
 }
@@ -171,8 +234,10 @@ void Dispatch::See(LinePass& line, const Lease& lease) {
   }
 }
 
-void Dispatch::Run(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant) {
+void Dispatch::Run(int island, bool more_room, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of,
+                   Grant grant) {
   if (queue_.empty(island)) return;
+  if (more_room) ++rooms_[static_cast<size_t>(island)];
   if (closings_.size() < budget_.size()) closings_.resize(budget_.size());
   while (Pass(island, now, tenant_of, grant)) {
   }
@@ -194,7 +259,10 @@ bool Dispatch::Pass(int island, Instant now, absl::FunctionRef<AccountId(const L
     const int l = waiter.line;
     LinePass& line = lines_[static_cast<size_t>(l)];
     const AccountId tenant = tenant_of(waiter);
-    const Verdict verdict = Judge(waiter, tenant);
+    const Verdict verdict = SeenAlready(waiter) ? Verdict{.devices_short = waiter.closes_devices,
+                                                          .tenant_short = waiter.closes_tenant}
+                                                : Judge(waiter, tenant);
+    waiter.wait.seen = rooms_[static_cast<size_t>(island)];
     if (verdict.pick != kAnyInstance) {
       const Instance& instance = fleet_.instance(verdict.pick);
       const RankCost& cost = waiter.costs[static_cast<size_t>(instance.price_class)];
@@ -210,8 +278,10 @@ bool Dispatch::Pass(int island, Instant now, absl::FunctionRef<AccountId(const L
     left_.push_back(&waiter);
     See(line, waiter);
     torn = torn || verdict.torn;
+    if (verdict.devices_short && !verdict.tenant_short) Lead(waiter);
     // A closed line has nobody left to grant, but what its waiters need stays closed to those behind.
-    if (Close(waiter, tenant, verdict, now)) open = CloseHopelessLines(island);
+    const bool hard = Close(waiter, tenant, verdict, now);
+    if (CountTry(waiter) || hard) open = CloseHopelessLines(island);
     if (line.visited == queue_.line(l).waiting) {  // all of the line was looked at
       queue_.line(l).least = line.least;
       line.closed = pass_;

@@ -1,10 +1,12 @@
-// Dispatch: who goes next. The policy of `worst_case`, where no end of a generation is known.
+// Dispatch: who goes next.
 //
 // Waiters are looked at in the order of the walk: by priority and age, then by what their tenants have had. One that
 // fits is granted, on the instance with the most free bytes. One that is not closes what it needs to those behind it:
 // the devices and pools of all its alternatives, or only its tenant where only the tenant's share is short. Behind a
-// closed account a later waiter may still be granted, at most `max_bypass` times past any one waiter, and never past
-// one that has waited `bypass_window`: bounded unfairness instead of an idle card.
+// closed account a later waiter may still be granted, at most `max_bypass` times past any one waiter: bounded unfairness
+// instead of an idle card. Where no end of a generation is known, that is at worst_case, nobody goes past one that has
+// waited `bypass_window`. Above it, the first one to wait for an instance is told when it surely starts, and only those
+// go past it that do not make it later (Outlook::KeepsPromise: EASY backfill).
 //
 //   dispatch.Run(island, now, [&](Lease& waiter, InstanceId instance) { ... leave the queue, reserve, answer ... });
 //
@@ -50,8 +52,9 @@ class Dispatch {
 
   using Grant = absl::FunctionRef<void(Lease&, InstanceId)>;
   // `tenants` gives each lease's tenant account (kNoAccount: none). `grant` must take the waiter out of the queue and
-  // reserve exactly Fleet::ChargesOf.
-  void Run(int island, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant);
+  // reserve exactly Fleet::ChargesOf. `more_room`: there may be more than when Run was called last; else only who came
+  // since may go.
+  void Run(int island, bool more_room, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of, Grant grant);
 
  private:
   struct Closing {
@@ -69,9 +72,13 @@ class Dispatch {
   // `lease`: null where only the least that anybody costs is known.
   bool CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const;
   bool PoolTakes(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const;
+  bool DevicesTake(const Instance& instance, const RankCost& cost, int64_t* free_bytes) const;
   bool Takes(AccountId id, int64_t bytes, int64_t* free_bytes) const;
   bool Hopeless(int line) const;
-  bool Exhausted(const Lease& lease, Instant now) const;
+  bool Exhausted(const Lease& lease, bool tenant_short, Instant now) const;
+  void Lead(const Lease& waiter);
+  bool CountTry(const Lease& waiter);
+  bool SeenAlready(const Lease& waiter) const;
   bool Close(Lease& lease, AccountId tenant, const Verdict& verdict, Instant now);
   void CountBypassed(const Charges& charges, Instant now, absl::FunctionRef<AccountId(const Lease&)> tenant_of);
   int CloseHopelessLines(int island);
@@ -85,6 +92,14 @@ class Dispatch {
   };
   void See(LinePass& line, const Lease& lease);
 
+  // Who is first to wait for an instance, and was promised when it starts.
+  struct Head {
+    const Lease* waiter = nullptr;
+    uint64_t pass = 0;  // that it was seen in
+    int32_t tries = 0;  // in that pass: looked at behind it, in vain
+  };
+  bool HasHead(InstanceId id) const { return heads_[Index(id)].pass == pass_; }
+
   const Fleet& fleet_;
   const Budget& budget_;
   const Outlooks& outlooks_;
@@ -94,6 +109,8 @@ class Dispatch {
   std::vector<std::vector<int>> island_lines_;
   std::vector<LinePass> lines_;
   std::vector<Closing> closings_;  // by account; grows with the budget
+  std::vector<Head> heads_;        // by instance
+  std::vector<uint64_t> rooms_;    // by island: counts the times when there may have come more room
   QueueWalk walk_;
   std::vector<Lease*> left_;  // in the pass under way: looked at and not granted
   bool hard_ = false;         // in the pass under way: somebody closed without a bypass

@@ -134,6 +134,12 @@ void FutureUsage::Renew(const Holder& before, const Holder& after) {
   });
 }
 
+// What the mean must be taken times for it to say now what is used now.
+float FutureUsage::MeanScale() const {
+  const auto present = static_cast<size_t>(BucketOf(step_) % kBuckets);
+  return mean_[present] > 0 ? std::max(1.0F, static_cast<float>(most_[present]) / mean_[present]) : 1;
+}
+
 template <bool kByMean>
 bool FutureUsage::FitsAll(const Holder& candidate, double z, bool* sure) const {
   bool most_fits = true;
@@ -141,8 +147,7 @@ bool FutureUsage::FitsAll(const Holder& candidate, double z, bool* sure) const {
     return false;
   }
   const int64_t now = BucketOf(step_);
-  const auto present = static_cast<size_t>(now % kBuckets);
-  const float scale = mean_[present] > 0 ? std::max(1.0F, static_cast<float>(most_[present]) / mean_[present]) : 1;
+  const float scale = MeanScale();
   const auto capacity = static_cast<int32_t>(capacity_);
   const auto fits = [&](const UsageRamp& ramp, int32_t n, size_t index) {
     if (!kByMean) return FitsMost(ramp, n, &most_[index], capacity);
@@ -155,6 +160,21 @@ bool FutureUsage::FitsAll(const Holder& candidate, double z, bool* sure) const {
   const bool fits_beyond = candidate.last < now + kBuckets || beyond_most_ + candidate.full <= capacity_;
   if (sure != nullptr) *sure = most_fits && fits_beyond;
   return kByMean || fits_beyond;
+}
+
+bool FutureUsage::LeavesRoom(const Holder& candidate, const Later& later, int64_t step) const {
+  const int64_t now = BucketOf(step_);
+  const int64_t first = std::max(BucketOf(step), now);
+  const int64_t end = std::min(candidate.last, first + later.buckets) + 1;
+  int64_t from = first;
+  const auto fits = [&](const UsageRamp& ramp, int32_t n, size_t index) {
+    UsageRamp second = later.ramp;
+    second.phase += static_cast<int32_t>((from - first) * second.phase_step);
+    from += n;
+    return FitsMostWith(ramp, second, n, &most_[index], static_cast<int32_t>(capacity_));
+  };
+  if (!ForEachPart(candidate, first, std::min(end, now + kBuckets), fits)) return false;
+  return end <= now + kBuckets || beyond_most_ + candidate.full + later.ramp.full <= capacity_;
 }
 
 template bool FutureUsage::FitsAll<false>(const Holder& candidate, double z, bool* sure) const;

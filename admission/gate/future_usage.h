@@ -16,13 +16,14 @@
 // (q is S(d + steps) / S(d): output_lengths.h.) Lengths are taken as independent; they are not, and what that leaves
 // out is RiskControl's to make good.
 //
-// Add, Remove and Fits are one pass over at most kBuckets numbers, whatever the number of holders. Used by the Outlook.
-// Thread rule: the Gate's thread. Nothing allocates after construction.
+// Each call is one pass over at most kBuckets numbers, whatever the number of holders. Used by the Outlook. Thread rule:
+// the Gate's thread. Nothing allocates after construction.
 #pragma once
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -101,6 +102,18 @@ class FutureUsage {
   bool FitsSurely(const Holder& candidate) const { return FitsAll<false>(candidate, 0, nullptr); }
   bool Fits(const Holder& candidate, double z, bool* sure = nullptr) const { return FitsAll<true>(candidate, z, sure); }
 
+  // A holder that is yet to start, with a bucket: earliest_fit.cc.
+  struct Later {
+    UsageRamp ramp;  // from its first bucket on
+    int64_t buckets = 0;
+  };
+  Later MakeLater(const Growth& growth) const;
+  // The first bucket to come from which on `later`, started with it, and `beside_bytes` more fit for as long as it may
+  // be there: by the most, or, with z, by the less of that and mean + z deviations. As a step; nullopt: in none.
+  std::optional<int64_t> EarliestFit(const Later& later, int64_t beside_bytes, std::optional<double> z) const;
+  // Whether beside `candidate` there surely is room for `later` from the bucket of `step` on, if there is without it.
+  bool LeavesRoom(const Holder& candidate, const Later& later, int64_t step) const;
+
   // Steps before `step` are over. Never goes back.
   void AdvanceTo(int64_t step);
   int64_t step() const { return step_; }
@@ -122,6 +135,7 @@ class FutureUsage {
   UsageSpan At(size_t index) { return {&most_[index], &mean_[index], &variance_[index]}; }
   template <bool kByMean>
   bool FitsAll(const Holder& candidate, double z, bool* sure) const;
+  float MeanScale() const;
   int32_t UnitsAbove(int64_t bytes) const;
   int64_t BucketOf(int64_t step) const { return step >> bucket_shift_; }
 

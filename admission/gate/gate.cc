@@ -209,6 +209,7 @@ void Gate::Enter(Lease& lease, const Request& request) {
   const bool waits = request.max_wait > absl::ZeroDuration();
   const absl::Duration wait = waits ? std::min(request.max_wait, config_.queue.max_wait) : config_.queue.max_wait;
   lease.wait.end_ns = std::min(request.deadline, lease.arrived + wait).ns;
+  lease.wait.seen = 0;
   queue_.Enter(lease);
 }
 
@@ -230,7 +231,7 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
     Enter(lease, request);
   } else {
     Enter(lease, request);
-    DispatchIsland(island, now, out);
+    DispatchIsland(island, now, out, /*more_room=*/false);
     if (lease.state != LeaseState::kWaiting) return {ref};
   }
   const Dispatch::Verdict verdict = dispatch_.Judge(lease, TenantOf(lease));
@@ -300,7 +301,7 @@ void Gate::Cancel(LeaseRef ref, Instant now, Effects& out) {
   }
 }
 
-void Gate::DispatchIsland(int island, Instant now, Effects& out) {
+void Gate::DispatchIsland(int island, Instant now, Effects& out, bool more_room) {
   // Each once: one that is still over goes to the end of the list.
   auto it = overusers_.begin();
   for (size_t left = overusers_.size(); left > 0; --left) {
@@ -309,7 +310,7 @@ void Gate::DispatchIsland(int island, Instant now, Effects& out) {
   }
   if (draining_) return;
   dispatch_.Run(
-      island, now, [this](const Lease& lease) { return TenantOf(lease); },
+      island, more_room, now, [this](const Lease& lease) { return TenantOf(lease); },
       [&](Lease& lease, InstanceId instance) {
         queue_.Leave(lease);
         Grant(lease, instance, now, out);

@@ -216,7 +216,7 @@ class Gate {
   void KeepPlace(Lease& lease, Instant now);
   void Erase(Lease& lease);
   void Due(Lease& lease, Instant now, Effects& out);
-  void DispatchIsland(int island, Instant now, Effects& out);
+  void DispatchIsland(int island, Instant now, Effects& out, bool more_room = true);
   template <typename Visit>
   void ForEachOverused(const Lease& lease, Visit visit) const;
   void EndOveruse(Lease& lease);

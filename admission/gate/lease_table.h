@@ -79,6 +79,7 @@ struct Lane;  // wait_queue.h
 struct WaitPlace {
   Lane* lane;
   int64_t end_ns;  // of the wait: of one tenant's, the earliest goes first
+  uint64_t seen;   // dispatch: the state of its island's room in which it was looked at last
 };
 
 // What a lease's tenant was charged for it, and what it came to: fair_shares.h.

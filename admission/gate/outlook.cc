@@ -77,8 +77,8 @@ FutureUsage::Growth Outlook::GrowthOf(const Lease& lease, int64_t emitted_tokens
 }
 
 // Steps from its start until its prompt is computed, at the most: it may come in the middle of one, and behind others.
-int64_t Outlook::PromptSteps(const Lease& lease) const {
-  return DivideUp(prompt_tokens_ + std::max<int64_t>(1, lease.prompt_tokens), spec_.prompt_tokens_per_step);
+int64_t Outlook::PromptSteps(const Lease& lease, int64_t prompt_tokens_before) const {
+  return DivideUp(prompt_tokens_before + std::max<int64_t>(1, lease.prompt_tokens), spec_.prompt_tokens_per_step);
 }
 
 FutureUsage::Growth Outlook::StartOf(const Lease& lease, int64_t prompt_steps) const {
@@ -116,7 +116,7 @@ FutureUsage::Chance Outlook::ChanceOf(std::span<const float> survival, int64_t a
 
 bool Outlook::Fits(const Lease& lease, const Account& pool) const {
   judged_.lease = {};
-  const int64_t prompt_steps = PromptSteps(lease);
+  const int64_t prompt_steps = PromptSteps(lease, prompt_tokens_);
   const FutureUsage::Growth growth = StartOf(lease, prompt_steps);
   const int64_t free_bytes = pool.free_bytes();
   if (growth.start_bytes > free_bytes) return false;

@@ -52,6 +52,19 @@ class Outlook {
   // What it takes of the pool when it starts.
   int64_t StartBytes(const Lease& lease) const;
 
+  // Where a waiter is first in line for the instance: the step by which it surely starts, if nobody that Leaves it no
+  // room is let in before and all holders keep to what is declared. nullopt: that cannot be said.
+  std::optional<int64_t> SureStart(const Lease& waiter) const;
+  // Says so; it stands until another is promised.
+  struct Promise {
+    LeaseId lease;
+    int64_t start_step = 0;
+  };
+  void MakePromise(const Lease& waiter, int64_t start_step) { promise_ = {waiter.id, start_step}; }
+  const Promise& promise() const { return promise_; }
+  // Whether the promise to `first` holds with `lease` let in. REQUIRES: Fits was asked last of it, and it fits.
+  bool KeepsPromise(const Lease& lease, const Lease& first) const;
+
   // REQUIRES: it is what Fits was asked last, and it fits.
   void Add(Lease& lease);
   struct Ended {
@@ -94,6 +107,7 @@ class Outlook {
   void SetCapacity(int64_t bytes);
   int64_t emitted_tokens(const Lease& lease) const;  // as assumed
   Assurance effective_level() const { return late_ > 0 || silent_ ? Assurance::kWorstCase : spec_.level; }
+  bool foresees() const { return effective_level() != Assurance::kWorstCase; }
   const AssuranceSpec& spec() const { return spec_; }
   const RiskControl& control() const { return control_; }
   const FutureUsage& future() const { return future_; }
@@ -111,7 +125,7 @@ class Outlook {
   FutureUsage::Growth GrowthOf(const Lease& lease, int64_t emitted_tokens) const;
   FutureUsage::Growth StartOf(const Lease& lease, int64_t prompt_steps) const;
   FutureUsage::Chance ChanceOf(std::span<const float> survival, int64_t at_since, int64_t now) const;
-  int64_t PromptSteps(const Lease& lease) const;
+  int64_t PromptSteps(const Lease& lease, int64_t prompt_tokens_before) const;
   int64_t BytesAt(const FutureUsage::Growth& growth, int64_t step) const;
   FutureUsage::Holder Newest(Lease& lease, int64_t emitted_now);
   void Count(Lease& lease, int64_t emitted_now);
@@ -143,6 +157,7 @@ class Outlook {
     bool sure = false;
   };
   mutable Judged judged_;
+  Promise promise_;
   int64_t late_ = 0;
   int64_t asked_ = 0;
   bool silent_;

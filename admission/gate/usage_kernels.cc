@@ -16,8 +16,7 @@ namespace {
 constexpr int32_t kChunk = 128;  // buckets between two looks at whether it is lost already
 
 inline __attribute__((always_inline)) int32_t Used(const UsageRamp& ramp, int32_t k) {
-  const int32_t blocks = std::min((ramp.phase + k * ramp.phase_step) >> ramp.shift, ramp.most_blocks);
-  return std::min(ramp.full, ramp.start + ramp.block * blocks);
+  return ramp.used(k);
 }
 
 inline __attribute__((always_inline)) float AtMostOne(float chance) {
@@ -81,6 +80,20 @@ VRAMGATE_WIDE bool FitsMost(const UsageRamp& in, int32_t n, const int32_t* most,
     const int32_t to = std::min(n, from + kChunk);
     int32_t over = 0;
     for (int32_t k = from; k < to; ++k) over |= static_cast<int32_t>(most[k] + Used(ramp, k) > capacity);
+    if (over != 0) return false;
+  }
+  return true;
+}
+
+VRAMGATE_WIDE bool FitsMostWith(const UsageRamp& in, const UsageRamp& second_in, int32_t n, const int32_t* most,
+                                int32_t capacity) {
+  const UsageRamp ramp = in;
+  const UsageRamp second = second_in;
+  for (int32_t from = 0; from < n; from += kChunk) {
+    const int32_t to = std::min(n, from + kChunk);
+    int32_t over = 0;
+    for (int32_t k = from; k < to; ++k)
+      over |= static_cast<int32_t>(most[k] + Used(ramp, k) + Used(second, k) > capacity);
     if (over != 0) return false;
   }
   return true;

@@ -17,6 +17,12 @@ struct UsageRamp {
   int32_t shift = 0;
   const float* survival = nullptr;
   float scale = 1;
+
+  int32_t used(int32_t k) const {
+    const int32_t blocks = (phase + k * phase_step) >> shift;
+    const int32_t grown = start + block * (blocks < most_blocks ? blocks : most_blocks);
+    return grown < full ? grown : full;
+  }
 };
 
 // The arrays, from a bucket on.
@@ -33,6 +39,8 @@ void SubtractRamp(const UsageRamp& ramp, int32_t n, UsageSpan from);
 void RenewRamp(const UsageRamp& ramp, const float* survival, float scale, int32_t n, UsageSpan in);
 // Whether most + ramp <= capacity in all n buckets.
 bool FitsMost(const UsageRamp& ramp, int32_t n, const int32_t* most, int32_t capacity);
+// With a second ramp beside it.
+bool FitsMostWith(const UsageRamp& ramp, const UsageRamp& second, int32_t n, const int32_t* most, int32_t capacity);
 // Whether in all n buckets most + ramp <= capacity, or mean + z sqrt(variance) <= capacity, with both of these times
 // `scale` and the ramp's own added; *sure: whether it is the former in all of them (left alone where it does not fit).
 bool FitsMean(const UsageRamp& ramp, int32_t n, const UsageSpan& usage, int32_t capacity, float z, float scale,

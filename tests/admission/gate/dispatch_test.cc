@@ -50,7 +50,7 @@ class DispatchTest : public testing::Test {
   std::vector<std::string> Run(double at_s) {
     std::vector<std::string> granted;
     dispatch_->Run(
-        0, At(at_s), [](const Lease&) { return kNoAccount; },
+        0, true, At(at_s), [](const Lease&) { return kNoAccount; },
         [&](Lease& lease, InstanceId id) {
           queue_->Leave(lease);
           lease.reservation = *budget_.TryReserve(fleet_->ChargesOf(fleet_->instance(id), lease.costs[0], kNoAccount));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -140,6 +141,66 @@ TEST(FutureUsageTest, AWiderBucketIsNeverLessThanAnyOfItsStepsNorMoreThanAllInFu
       ASSERT_LE(future.MostBytes(s), full);
     }
   }
+}
+
+// From which step on `later`, started then, fits beside `held` at each of its steps; -1: at none within `steps`.
+int64_t FirstStart(const std::vector<Growth>& held, Growth later, int64_t step, int64_t steps, int64_t capacity) {
+  const int64_t lasts = later.last_step - later.since;
+  for (int64_t start = step + 1; start < step + steps; ++start) {
+    later.since = start;
+    later.last_step = start + lasts;
+    bool fits = true;
+    for (int64_t s = start; fits && s <= later.last_step; ++s) fits = SumAt(held, s) + BytesAt(later, s) <= capacity;
+    if (fits) return start;
+  }
+  return -1;
+}
+
+TEST(FutureUsageTest, TheEarliestFitIsTheFirstStepThatWouldDo) {
+  std::mt19937_64 random(3);
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  int waited = 0;
+  for (int run = 0; run < 400; ++run) {
+    const int64_t blocks = 40 + below(300);
+    FutureUsage future(Pool(blocks));
+    const int64_t step = below(3000);
+    future.AdvanceTo(step);
+    std::vector<Growth> held;
+    for (int i = 0; i < 20; ++i) {
+      const Growth growth = Of(1 + below(500), 1 + below(200), step);
+      held.push_back(growth);
+      if (PeakBytes(held, step) > blocks * kBlockBytes) {
+        held.pop_back();
+      } else {
+        future.Add(future.MakeHolder(growth, {}));
+      }
+    }
+    const Growth later = Of(1 + below(500), 1 + below(200), step);
+    const int64_t start = FirstStart(held, later, step, FutureUsage::kBuckets - 210, blocks * kBlockBytes);
+    const std::optional<int64_t> earliest = future.EarliestFit(future.MakeLater(later), 0, std::nullopt);
+    ASSERT_EQ(earliest.value_or(-1), start) << "run " << run;
+    waited += start > step + 1;
+    if (start < 0) continue;
+    // Who leaves it room is just who fits with it.
+    for (int i = 0; i < 20; ++i) {
+      const Growth candidate = Of(1 + below(100), 1 + below(300), step);
+      held.push_back(candidate);
+      const bool fits_now = PeakBytes(held, step) <= blocks * kBlockBytes;
+      Growth started = later;
+      started.since = start;
+      started.last_step += start - step;
+      bool room = true;
+      for (int64_t s = start; s <= started.last_step; ++s) {
+        const bool there = s <= candidate.last_step;
+        room = room && (!there || SumAt(held, s) + BytesAt(started, s) <= blocks * kBlockBytes);
+      }
+      held.pop_back();
+      const FutureUsage::Holder holder = future.MakeHolder(candidate, {});
+      if (!fits_now) continue;
+      ASSERT_EQ(future.LeavesRoom(holder, future.MakeLater(later), start), room) << "run " << run;
+    }
+  }
+  EXPECT_GT(waited, 100);
 }
 
 TEST(FutureUsageTest, WhoIsLongerThanTheArrayCountsInFullBeyondIt) {
