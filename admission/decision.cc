@@ -14,6 +14,8 @@ std::string_view OutcomeName(Outcome outcome) {
       return "rejected_budget_exhausted";
     case Outcome::kRejectedTenantQuota:
       return "rejected_tenant_quota";
+    case Outcome::kRejectedDeadlineInfeasible:
+      return "rejected_deadline_infeasible";
     case Outcome::kRejectedNeverFits:
       return "rejected_never_fits";
     case Outcome::kRejectedUnknownModel:
@@ -52,6 +54,8 @@ std::string_view OutcomeReason(Outcome outcome) {
       return "BUDGET_EXHAUSTED";
     case Outcome::kRejectedTenantQuota:
       return "TENANT_QUOTA";
+    case Outcome::kRejectedDeadlineInfeasible:
+      return "DEADLINE_INFEASIBLE";
     case Outcome::kRejectedNeverFits:
       return "NEVER_FITS";
     case Outcome::kRejectedUnknownModel:

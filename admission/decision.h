@@ -24,6 +24,7 @@ enum class Outcome : uint8_t {
   kRejectedQueueTimeout,
   kRejectedBudgetExhausted,
   kRejectedTenantQuota,
+  kRejectedDeadlineInfeasible,  // its caller's deadline comes before its turn
   kRejectedNeverFits,
   kRejectedUnknownModel,
   kRejectedDraining,
@@ -82,7 +83,9 @@ struct Decision {
   int64_t granted_tokens = 0;          // of output, of each sequence, that `cost` covers; 0: all
   bool revocable = false;              // may be told to give way
   int32_t priority = 0;
-  absl::Duration waited;                      // from arrival to this answer
+  absl::Duration waited;  // from arrival to this answer
+  // kAnswer to one that waited: how long it was told, when it came, that it would.
+  std::optional<absl::Duration> estimated_wait;
   std::optional<absl::Duration> retry_after;  // known only where the gate has seen bytes come back
   absl::Duration grace;                       // kStop by revocation
   bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on

@@ -74,6 +74,12 @@ std::string ReplayJson(const std::vector<ReplayAnswer>& answers) {
     json["decision_ns_p50"] = r.decision_ns_p50;
     json["decision_ns_p99"] = r.decision_ns_p99;
     json["steps"] = r.steps;
+    if (r.estimates) {
+      json["wait_estimates"] = r.estimates->estimates;
+      json["wait_error_p50_s"] = r.estimates->error_p50_s;
+      json["wait_error_p90_s"] = r.estimates->error_p90_s;
+      json["wait_ratio_p50"] = r.estimates->ratio_p50;
+    }
     if (r.control) {
       json["windows"] = r.control->windows;
       json["error_rate"] = r.control->rate;

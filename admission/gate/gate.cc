@@ -35,6 +35,7 @@ Gate::Gate(const GateConfig& config)
       queue_(fleet_, tenants_, config_.queue),
       dispatch_(fleet_, budget_, outlooks_, queue_, config_.queue),
       forecast_(fleet_.islands()),
+      wait_errors_(config_.models.size()),
       shares_(fleet_.islands(), config_.models.size()),
       counts_(config_.models.size()) {
   MakeOutlooks();
@@ -218,6 +219,7 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
   const bool had_place = lease.state == LeaseState::kPlaceKept;
   const Instant place_ends = lease.timer;
   lease.state = LeaseState::kWaiting;
+  lease.wait.estimate_s = -1;
   Attach(lease, request, now);
   const LeaseRef ref = lease.ref();
   const int island = IslandOf(lease);
@@ -244,6 +246,8 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
   } else if (queue_.size() > config_.queue.max_requests || queue_.tokens() > config_.queue.max_tokens) {
     RefuseWaiter(lease, Outcome::kRejectedQueueFull, had_place, now, out);
     if (had_place) table_.SetTimer(lease, place_ends);
+  } else if (!EstimateWait(lease, request.deadline, now)) {
+    RefuseWaiter(lease, Outcome::kRejectedDeadlineInfeasible, false, now, out);
   } else {
     return {ref, true};
   }
@@ -275,9 +279,10 @@ Outcome Gate::Overdue(const Lease& lease) const {
 
 void Gate::RefuseWaiter(Lease& lease, Outcome outcome, bool keep_place, Instant now, Effects& out) {
   const int island = IslandOf(lease);
+  if (outcome == Outcome::kRejectedQueueTimeout || outcome == Outcome::kDeadline) (void)CompareWait(lease, false, now);
   Say(lease, Decision::Kind::kAnswer, outcome, now, out);
   if (outcome != Outcome::kCancelled && outcome != Outcome::kDeadline && outcome != Outcome::kRevoked) {
-    out.decisions.back().retry_after = forecast_.TimeToFree(island, queue_.bytes(island), now);
+    out.decisions.back().retry_after = Corrected(TimeToStart(lease, PlaceOf(lease).bytes, now), lease.model);
   }
   queue_.Leave(lease);
   if (keep_place) {

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,6 +34,7 @@
 #include "admission/gate/length_classes.h"
 #include "admission/gate/outlook.h"
 #include "admission/gate/tenant_table.h"
+#include "admission/gate/wait_errors.h"
 #include "admission/gate/wait_queue.h"
 #include "admission/ledger_row.h"
 #include "admission/types.h"
@@ -158,6 +160,7 @@ class Gate {
   const Fleet& fleet() const { return fleet_; }
   const WaitQueue& queue() const { return queue_; }
   const TenantTable& tenants() const { return tenants_; }
+  const WaitErrors& wait_errors(ModelId model) const { return wait_errors_[Index(model)]; }
   // Null: the instance is at worst_case.
   const Outlook* outlook(InstanceId id) const { return outlooks_[Index(id)].get(); }
   struct ModelCounts {
@@ -216,6 +219,17 @@ class Gate {
   void KeepPlace(Lease& lease, Instant now);
   void Erase(Lease& lease);
   void Due(Lease& lease, Instant now, Effects& out);
+  // Where a waiter stands: in its tenant's line, and what goes before it at most, as things are.
+  struct Place {
+    int32_t position = 0;
+    int32_t requests = 0;
+    int64_t bytes = 0;  // over all devices
+  };
+  Place PlaceOf(const Lease& lease) const;
+  std::optional<absl::Duration> TimeToStart(const Lease& waiter, int64_t ahead_bytes, Instant now) const;
+  std::optional<absl::Duration> Corrected(std::optional<absl::Duration> estimate, ModelId model) const;
+  bool EstimateWait(Lease& lease, Instant deadline, Instant now);
+  std::optional<absl::Duration> CompareWait(const Lease& lease, bool granted, Instant now);
   void DispatchIsland(int island, Instant now, Effects& out, bool more_room = true);
   template <typename Visit>
   void ForEachOverused(const Lease& lease, Visit visit) const;
@@ -236,6 +250,7 @@ class Gate {
   WaitQueue queue_;
   Dispatch dispatch_;
   Forecast forecast_;
+  std::vector<WaitErrors> wait_errors_;  // by model
   FairShares shares_;
   Overusers overusers_;
   std::vector<ModelCounts> counts_;  // by model

@@ -87,7 +87,9 @@ struct GateConfig {
     int32_t max_bypass = 16;                          // later waiters granted past one that does not fit
     absl::Duration bypass_window = absl::Seconds(1);  // and none once it has waited this long
     absl::Duration rejoin_window = absl::Seconds(5);  // how long a timed-out waiter's place is kept for its retry
-    bool fair = true;                                 // false: all tenants as one, first come first served
+    // A request that must wait and whose caller's deadline nine in ten such waits would have missed is refused at once.
+    bool early_rejection = true;
+    bool fair = true;  // false: all tenants as one, first come first served
   } queue;
 
   struct Leases {

@@ -38,6 +38,7 @@ void Gate::Rows(LedgerEvent event, const Lease& lease, int sign, Instant now, Ef
 }
 
 void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
+  const std::optional<absl::Duration> estimated_wait = CompareWait(lease, true, now);
   std::optional<Reservation> held = budget_.TryReserve(ChargesOf(lease, id));
   CHECK(held.has_value(), "Gate: granted what does not fit");
   lease.reservation = *std::move(held);
@@ -58,6 +59,7 @@ void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
   ++held_;
   ++counts_[Index(lease.model)].held;
   Say(lease, Decision::Kind::kAnswer, Outcome::kGranted, now, out);
+  out.decisions.back().estimated_wait = estimated_wait;
   HoldFor(lease, now);
   Rows(LedgerEvent::kGrant, lease, 1, now, out);
 }

@@ -62,6 +62,8 @@ void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& o
   Outlook* outlook = outlooks_[Index(id)].get();
   if (outlook != nullptr && outlook->spec().steps_per_s <= 0) {
     outlook->Heard();
+    if (report.steps > 0 && !outlook->empty())
+      outlook->Took((now - steps_counted_[Index(id)]) / static_cast<double>(report.steps));
     steps_counted_[Index(id)] = now;
     outlook->Advance(std::clamp<int64_t>(report.steps, 0, kMostSteps));
   }

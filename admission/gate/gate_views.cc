@@ -48,20 +48,18 @@ Sum Ahead(const Lane& lane, const Sum& level, const Sum& higher, int64_t nth, in
 
 }  // namespace
 
-QueuePosition Gate::Position(LeaseRef ref, Instant now) const {
-  const Lease* lease = table_.Find(ref.id);
-  if (lease == nullptr || lease->state != LeaseState::kWaiting || lease->attachment != ref.attachment) return {};
-  const int island = IslandOf(*lease);
-  const Lane& lane = *lease->wait.lane;
+// REQUIRES: it waits.
+Gate::Place Gate::PlaceOf(const Lease& lease) const {
+  const Lane& lane = *lease.wait.lane;
   int64_t nth = std::ssize(lane.waiters);  // the common case: just arrived
   int64_t bytes = lane.bytes;
-  if (&*lane.waiters.rbegin() != lease) {
+  if (&*lane.waiters.rbegin() != &lease) {
     nth = 1;
-    bytes = queue_.BytesOf(*lease);
-    for (auto ahead = lane.waiters.begin(); &*ahead != lease; ++ahead, ++nth) bytes += queue_.BytesOf(*ahead);
+    bytes = queue_.BytesOf(lease);
+    for (auto ahead = lane.waiters.begin(); &*ahead != &lease; ++ahead, ++nth) bytes += queue_.BytesOf(*ahead);
   }
-  QueuePosition place{.position = static_cast<int32_t>(nth)};
-  ForEachLevel(queue_.lanes(island), [&](auto first, auto last, const Sum& level, const Sum& higher) {
+  Place place{.position = static_cast<int32_t>(nth)};
+  ForEachLevel(queue_.lanes(IslandOf(lease)), [&](auto first, auto last, const Sum& level, const Sum& higher) {
     if (first->priority < lane.priority) return;
     if (first->priority > lane.priority) {
       for (; first != last; ++first) {
@@ -70,10 +68,19 @@ QueuePosition Gate::Position(LeaseRef ref, Instant now) const {
       return;
     }
     const Sum ahead = Ahead(lane, level, higher, nth, bytes);
-    place.ahead_total = static_cast<int32_t>(ahead.requests);
-    place.estimated_wait = forecast_.TimeToFree(island, ahead.bytes, now);
+    place.requests = static_cast<int32_t>(ahead.requests);
+    place.bytes = ahead.bytes - queue_.BytesOf(lease);
   });
   return place;
+}
+
+QueuePosition Gate::Position(LeaseRef ref, Instant now) const {
+  const Lease* lease = table_.Find(ref.id);
+  if (lease == nullptr || lease->state != LeaseState::kWaiting || lease->attachment != ref.attachment) return {};
+  const Place place = PlaceOf(*lease);
+  return {.position = place.position,
+          .ahead_total = place.requests,
+          .estimated_wait = Corrected(TimeToStart(*lease, place.bytes, now), lease->model)};
 }
 
 void Gate::ForEachWaiter(Instant now, absl::FunctionRef<void(const Lease&, const QueuePosition&)> visit) const {
@@ -84,11 +91,12 @@ void Gate::ForEachWaiter(Instant now, absl::FunctionRef<void(const Lease&, const
         int64_t nth = 0;
         int64_t bytes = 0;
         for (const Lease& lease : first->waiters) {
-          bytes += queue_.BytesOf(lease);
+          const int64_t own_bytes = queue_.BytesOf(lease);
+          bytes += own_bytes;
           const Sum ahead = Ahead(*first, level, higher, ++nth, bytes);
           visit(lease, {.position = ++of_tenant[lease.tenant],
                         .ahead_total = static_cast<int32_t>(ahead.requests),
-                        .estimated_wait = forecast_.TimeToFree(island, ahead.bytes, now)});
+                        .estimated_wait = Corrected(TimeToStart(lease, ahead.bytes - own_bytes, now), lease.model)});
         }
       }
     });
@@ -107,13 +115,17 @@ Gate::WhatIf Gate::Estimate(const Request& request, Instant now) const {
   probe.model = request.model;
   probe.pin = request.instance;
   probe.costs = request.costs;
+  probe.start_costs = request.start_costs;
+  probe.prompt_tokens = request.prompt_tokens;
+  probe.max_output_tokens = request.max_output_tokens;
+  probe.sequences = request.sequences;
   answer.fits_now =
       answer.fits_ever && !draining_ && queue_.empty(island) && dispatch_.Judge(probe, share).pick != kAnyInstance;
   if (answer.fits_now) {
     answer.estimated_wait = absl::ZeroDuration();
   } else if (answer.fits_ever) {
     probe.line = fleet_.line(request.model, request.instance);
-    answer.estimated_wait = forecast_.TimeToFree(island, queue_.bytes(island) + queue_.BytesOf(probe), now);
+    answer.estimated_wait = Corrected(TimeToStart(probe, queue_.bytes(island), now), request.model);
   }
   return answer;
 }

@@ -78,8 +78,10 @@ struct HolderState {
 struct Lane;  // wait_queue.h
 struct WaitPlace {
   Lane* lane;
-  int64_t end_ns;  // of the wait: of one tenant's, the earliest goes first
-  uint64_t seen;   // dispatch: the state of its island's room in which it was looked at last
+  int64_t end_ns;    // of the wait: of one tenant's, the earliest goes first
+  float estimate_s;  // how long it would be, as it seemed when it began; -1: unknown
+  float told_s;      // the same, corrected (WaitErrors)
+  uint64_t seen;     // dispatch: the state of its island's room in which it was looked at last
 };
 
 // What a lease's tenant was charged for it, and what it came to: fair_shares.h.

@@ -46,6 +46,7 @@ Outlook::Outlook(const AssuranceSpec& spec, int price_class, int64_t pool_bytes,
       future_(FutureOptions(spec, class_, pool_bytes)),
       control_({.risk = spec.risk}),
       slots_(kSlots),
+      step_time_(spec.steps_per_s > 0 ? absl::Seconds(1 / spec.steps_per_s) : absl::ZeroDuration()),
       silent_(spec.steps_per_s <= 0 && spec.report_within < absl::InfiniteDuration()) {}
 
 Outlook::~Outlook() {

@@ -65,6 +65,12 @@ class Outlook {
   // Whether the promise to `first` holds with `lease` let in. REQUIRES: Fits was asked last of it, and it fits.
   bool KeepsPromise(const Lease& lease, const Lease& first) const;
 
+  // How long until it can start, behind others that ask for so many bytes of the pool in all, as holders are expected
+  // to use it: at lockstep, the most they may. nullopt: unknown, or not within what is foreseen.
+  std::optional<absl::Duration> TimeToStart(const Lease& waiter, int64_t ahead_bytes) const;
+  // A step takes so long by the clock, one with another.
+  void Took(absl::Duration step_time);
+
   // REQUIRES: it is what Fits was asked last, and it fits.
   void Add(Lease& lease);
   struct Ended {
@@ -158,6 +164,7 @@ class Outlook {
   };
   mutable Judged judged_;
   Promise promise_;
+  absl::Duration step_time_;  // 0: unknown
   int64_t late_ = 0;
   int64_t asked_ = 0;
   bool silent_;

@@ -25,6 +25,8 @@ void Stats::Count(const Decision& decision) {
     it = waits_.try_emplace(key).first;
   }
   it->second.Add(kWaitBounds_s, absl::ToDoubleSeconds(decision.waited));
+  if (decision.estimated_wait)
+    wait_ratios_[model].Add(kWaitRatioBounds, absl::FDivDuration(decision.waited, *decision.estimated_wait));
 }
 
 }  // namespace vramgate

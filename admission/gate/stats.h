@@ -28,10 +28,13 @@ inline constexpr std::array<double, 14> kWaitBounds_s = {0.001, 0.005, 0.01, 0.0
                                                          0.5,   1,     2.5,  5,     10,   30,  60};
 inline constexpr std::array<double, 12> kDecisionBounds_s = {1e-7, 2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6,
                                                              1e-5, 2.5e-5, 1e-4, 1e-3, 1e-2,   1e-1};
+// Waited / told, of those who waited and were granted.
+inline constexpr std::array<double, 10> kWaitRatioBounds = {0.1, 0.25, 0.5, 0.8, 0.9, 1.1, 1.25, 2, 4, 10};
 
 class Stats {
  public:
-  explicit Stats(size_t models) : outcomes_(models + 1), revocations_(models), given_way_(models), lates_(models) {}
+  explicit Stats(size_t models)
+      : outcomes_(models + 1), revocations_(models), given_way_(models), lates_(models), wait_ratios_(models) {}
 
   void Count(const Decision& decision);
   // A refusal before the gate was asked. No model: counted as "other".
@@ -57,6 +60,7 @@ class Stats {
   const std::vector<int64_t>& given_way() const { return given_way_; }      // the policy's
   const std::vector<int64_t>& lates() const { return lates_; }
   const absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>>& waits() const { return waits_; }
+  const std::vector<BucketCounts<kWaitRatioBounds.size()>>& wait_ratios() const { return wait_ratios_; }
   const BucketCounts<kDecisionBounds_s.size()>& decision_time() const { return decision_time_; }
 
  private:
@@ -65,6 +69,7 @@ class Stats {
   std::vector<int64_t> given_way_;
   std::vector<int64_t> lates_;
   absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>> waits_;
+  std::vector<BucketCounts<kWaitRatioBounds.size()>> wait_ratios_;  // by model
   BucketCounts<kDecisionBounds_s.size()> decision_time_;
 };
 

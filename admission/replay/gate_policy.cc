@@ -1,6 +1,7 @@
 #include "admission/replay/gate_policy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -143,6 +144,10 @@ void GatePolicy::Apply(int32_t asked, Instant now) {
     }
     if (known != job_of_lease_.end() && (!reports() || decision.outcome != Outcome::kGranted))
       job_of_lease_.erase(known);
+    if (decision.estimated_wait) {
+      errors_s_.push_back(std::abs(absl::ToDoubleSeconds(decision.waited - *decision.estimated_wait)));
+      ratios_.push_back(absl::FDivDuration(decision.waited, *decision.estimated_wait));
+    }
     if (decision.outcome == Outcome::kGranted) {
       granted_.push_back(index);
     } else {
@@ -197,6 +202,22 @@ void GatePolicy::Stop(Instant now) {
   if (reports()) ReportSteps(now);
   gate_.Stop(now, effects_);
   Apply(-1, now);
+}
+
+namespace {
+double Quantile(std::vector<double>& values, double q) {
+  const auto at = values.begin() + static_cast<ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+}  // namespace
+
+std::optional<WaitReport> GatePolicy::estimates() {
+  if (errors_s_.empty()) return std::nullopt;
+  return WaitReport{.estimates = std::ssize(errors_s_),
+                    .error_p50_s = Quantile(errors_s_, 0.5),
+                    .error_p90_s = Quantile(errors_s_, 0.9),
+                    .ratio_p50 = Quantile(ratios_, 0.5)};
 }
 
 std::optional<RiskReport> GatePolicy::control() const {

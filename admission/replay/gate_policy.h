@@ -25,6 +25,7 @@ class GatePolicy final : public Policy {
   Instant Advance(Instant now) override;
   void Stop(Instant now) override;
   std::optional<RiskReport> control() const override;
+  std::optional<WaitReport> estimates() override;
 
  private:
   void Admit(int32_t index, Instant now);
@@ -48,6 +49,8 @@ class GatePolicy final : public Policy {
   std::vector<bool> emitting_;    // by job: the gate knows of its first token
   std::vector<int32_t> revoked_;  // that are to stop
   double deviations_ = 0;         // summed over steps
+  std::vector<double> errors_s_;  // of told waits
+  std::vector<double> ratios_;
 };
 
 }  // namespace vramgate

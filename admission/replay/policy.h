@@ -87,9 +87,19 @@ struct RiskReport {
   int64_t delay = 0;  // D [windows]
 };
 
+// How long waits were told to be, of those who waited and were granted.
+struct WaitReport {
+  int64_t estimates = 0;
+  double error_p50_s = 0;  // |waited - told|
+  double error_p90_s = 0;
+  double ratio_p50 = 0;  // waited / told
+};
+
 class Policy {
  public:
   virtual ~Policy() = default;
+  // Of those that tell.
+  virtual std::optional<WaitReport> estimates() { return std::nullopt; }
   // Of those that have a risk.
   virtual std::optional<RiskReport> control() const { return std::nullopt; }
   virtual void Arrive(int32_t job, Instant now) = 0;

@@ -202,6 +202,7 @@ void Run::Finish() {
   const int64_t revoked = revoked_windows_ + (revoked_ ? 1 : 0);
   if (windows > 0) result_.revocation_rate = static_cast<double>(revoked) / static_cast<double>(windows);
   result_.control = policy_->control();
+  result_.estimates = policy_->estimates();
   result_.recomputed_tokens = engine_.recomputed_tokens();
   result_.preemptions = engine_.preemptions();
   result_.wait_p50_s = meter_.WaitQuantile_s(0.5);

@@ -54,8 +54,9 @@ struct ReplayResult {
   double utilization = 0;
   std::optional<double> utilization_while_queued;
   int64_t steps = 0;
-  std::optional<RiskReport> control;  // of the statistical level
-  double revocation_rate = 0;         // of windows of ten steps, those in which a request lost its KV
+  std::optional<WaitReport> estimates;  // of the gate
+  std::optional<RiskReport> control;    // of the statistical level
+  double revocation_rate = 0;           // of windows of ten steps, those in which a request lost its KV
   int64_t recomputed_tokens = 0;
   int64_t preemptions = 0;
   double wait_p50_s = 0;

@@ -52,6 +52,7 @@ grpc::StatusCode CodeOf(Outcome outcome) {
     case Outcome::kRejectedQueueTimeout:
     case Outcome::kRejectedBudgetExhausted:
     case Outcome::kRejectedTenantQuota:
+    case Outcome::kRejectedDeadlineInfeasible:
       return grpc::StatusCode::RESOURCE_EXHAUSTED;
     case Outcome::kRejectedNeverFits:
       return grpc::StatusCode::FAILED_PRECONDITION;
@@ -106,6 +107,9 @@ grpc::Status Converter::ToStatus(const Decision& decision) const {
     case Outcome::kRejectedTenantQuota:
       subject = absl::StrCat("tenant:", std::string(decision.tenant.view()));
       message = "the tenant's hard share is in use: wait for its own requests to end";
+      break;
+    case Outcome::kRejectedDeadlineInfeasible:
+      message = "its turn would come after the caller's deadline: try again after retry_delay, or with more time";
       break;
     case Outcome::kRejectedNeverFits:
       message = absl::StrCat("the request is larger than any instance of ", model,

@@ -62,6 +62,7 @@ LogLevel LevelOf(const Decision& decision) {
     case Outcome::kRejectedQueueTimeout:
     case Outcome::kRejectedBudgetExhausted:
     case Outcome::kRejectedTenantQuota:
+    case Outcome::kRejectedDeadlineInfeasible:
     case Outcome::kRejectedNeverFits:
     case Outcome::kRejectedUnknownModel:
     case Outcome::kRejectedDraining:
@@ -97,6 +98,7 @@ std::string LogLines::OfDecision(absl::Time time, const Decision& decision, int 
     if (bytes > 0) json["bytes"] = bytes;
   }
   if (decision.kind == Decision::Kind::kAnswer) json["waited_ms"] = absl::ToDoubleMilliseconds(decision.waited);
+  if (decision.estimated_wait) json["estimated_wait_ms"] = absl::ToDoubleMilliseconds(*decision.estimated_wait);
   AddText(json, "reason", OutcomeReason(decision.outcome));
   if (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked)
     json["grace_ms"] = absl::ToDoubleMilliseconds(decision.grace);

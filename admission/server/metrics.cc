@@ -74,6 +74,14 @@ void AddTimes(const Snapshot& snapshot, const Stats& stats, Families& out) {
   }
   out.push_back(waits.Build());
 
+  MetricFamilyBuilder ratios(
+      "vramgate_queue_wait_estimate_ratio",
+      "Seconds waited over the seconds told on arrival, of requests that waited and were granted.",
+      MetricType::Histogram, {"model"});
+  for (size_t m = 0; m < stats.wait_ratios().size(); ++m)
+    AddBuckets(kWaitRatioBounds, stats.wait_ratios()[m], ratios.At({ModelName(snapshot, m)}).histogram);
+  out.push_back(ratios.Build());
+
   MetricFamilyBuilder decisions("vramgate_decision_seconds", "Seconds the gate takes to decide one request.",
                                 MetricType::Histogram, {});
   AddBuckets(kDecisionBounds_s, stats.decision_time(), decisions.At({}).histogram);

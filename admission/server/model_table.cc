@@ -261,7 +261,8 @@ GateConfig MakeGateConfig(const v1::Config& config, const ModelTable& models,
                 .ageing = FromProto(config.queue().ageing()),
                 .max_bypass = config.queue().max_bypass(),
                 .bypass_window = FromProto(config.queue().bypass_window()),
-                .rejoin_window = FromProto(config.queue().rejoin_window())};
+                .rejoin_window = FromProto(config.queue().rejoin_window()),
+                .early_rejection = config.queue().early_rejection()};
   gate.leases = {.ttl = FromProto(config.leases().ttl()),
                  .confirm_within = FromProto(config.leases().confirm_within()),
                  .abort_linger = FromProto(config.leases().abort_linger()),

@@ -75,6 +75,7 @@ void Workload::MakeLimits() {
   queue.max_bypass = rng_.Pick(0, 1, 3, 16);
   queue.bypass_window = rng_.Pick(absl::ZeroDuration(), absl::Milliseconds(200), absl::Seconds(1), absl::Seconds(20));
   queue.rejoin_window = rng_.Pick(absl::ZeroDuration(), absl::Seconds(5));
+  queue.early_rejection = false;  // made from estimates: the reference gate has none
   GateConfig::Leases& leases = config_.leases;
   leases.ttl = rng_.Pick(absl::Seconds(1), absl::Seconds(60));
   leases.confirm_within = rng_.Pick(absl::Milliseconds(500), absl::Seconds(10));

@@ -59,6 +59,7 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
       {"vramgate_foreign_bytes", "gauge"},
       {"vramgate_leases", "gauge"},
       {"vramgate_decision_seconds", "histogram"},
+      {"vramgate_queue_wait_estimate_ratio", "histogram"},
       {"vramgate_overuse_total", "counter"},
       {"vramgate_revocations_total", "counter"},
       {"vramgate_telemetry_age_seconds", "gauge"},
