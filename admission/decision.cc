@@ -20,6 +20,8 @@ std::string_view OutcomeName(Outcome outcome) {
       return "rejected_never_fits";
     case Outcome::kRejectedUnknownModel:
       return "rejected_unknown_model";
+    case Outcome::kRejectedModelNotLoaded:
+      return "rejected_model_not_loaded";
     case Outcome::kRejectedDraining:
       return "rejected_draining";
     case Outcome::kRejectedTelemetryStale:
@@ -60,6 +62,8 @@ std::string_view OutcomeReason(Outcome outcome) {
       return "NEVER_FITS";
     case Outcome::kRejectedUnknownModel:
       return "UNKNOWN_MODEL";
+    case Outcome::kRejectedModelNotLoaded:
+      return "MODEL_NOT_LOADED";
     case Outcome::kRejectedDraining:
       return "DRAINING";
     case Outcome::kRejectedTelemetryStale:

@@ -27,6 +27,7 @@ enum class Outcome : uint8_t {
   kRejectedDeadlineInfeasible,  // its caller's deadline comes before its turn
   kRejectedNeverFits,
   kRejectedUnknownModel,
+  kRejectedModelNotLoaded,
   kRejectedDraining,
   kRejectedTelemetryStale,
   kRejectedInvalidRequest,

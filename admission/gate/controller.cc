@@ -217,6 +217,20 @@ void Controller::SetReading(AccountId device, const Gate::DeviceReading& reading
           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { gate_.SetReading(device, reading, now, effects_); });
 }
 
+Gate::LoadAnswer Controller::Load(InstanceId instance) {
+  Gate::LoadAnswer answer;
+  Run([&](Instant now, Deliveries&)
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { answer = gate_.Load(instance, now, effects_); });
+  return answer;
+}
+
+int64_t Controller::Unload(InstanceId instance) {
+  int64_t leases = 0;
+  Run([&](Instant now, Deliveries&)
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { leases = gate_.Unload(instance, now, effects_); });
+  return leases;
+}
+
 void Controller::Drain() {
   Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { gate_.Drain(now, effects_); });
 }

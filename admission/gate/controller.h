@@ -81,6 +81,8 @@ class Controller {
   void RevokeAck(LeaseId id, uint32_t caller) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Revoke(LeaseId id, absl::Duration grace, std::string_view reason) ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(AccountId device, const Gate::DeviceReading& reading) ABSL_LOCKS_EXCLUDED(mutex_);
+  Gate::LoadAnswer Load(InstanceId instance) ABSL_LOCKS_EXCLUDED(mutex_);
+  int64_t Unload(InstanceId instance) ABSL_LOCKS_EXCLUDED(mutex_);
   void Drain() ABSL_LOCKS_EXCLUDED(mutex_);
   // The last rows of the ledger. Nothing may be asked afterwards but views.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);

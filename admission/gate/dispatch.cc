@@ -8,9 +8,10 @@ namespace {
 constexpr int32_t kMostTries = 32;
 }  // namespace
 
-Dispatch::Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& outlooks, WaitQueue& queue,
-                   const GateConfig::Queue& limits)
+Dispatch::Dispatch(const Fleet& fleet, const InstanceLoads& loads, const Budget& budget, const Outlooks& outlooks,
+                   WaitQueue& queue, const GateConfig::Queue& limits)
     : fleet_(fleet),
+      loads_(loads),
       budget_(budget),
       outlooks_(outlooks),
       queue_(queue),
@@ -58,7 +59,8 @@ bool Dispatch::DevicesTake(const Instance& instance, const RankCost& cost, int64
 }
 
 bool Dispatch::CanTake(InstanceId id, const RankCost& cost, const Lease* lease, int64_t* free_bytes) const {
-  return DevicesTake(fleet_.instance(id), cost, free_bytes) && PoolTakes(id, cost, lease, free_bytes);
+  return loads_.takes(id) && DevicesTake(fleet_.instance(id), cost, free_bytes) &&
+         PoolTakes(id, cost, lease, free_bytes);
 }
 
 Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
@@ -73,7 +75,7 @@ Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
     const bool share = tenant == kNoAccount || Takes(tenant, instance.total_bytes(cost), &tenant_free);
     if (devices) verdict.devices_short = false;
     if (share) verdict.tenant_short = false;
-    bool stale = false;
+    bool stale = !loads_.takes(id);
     for (AccountId device : instance.devices) stale = stale || budget_.account(device).stale;
     verdict.stale = verdict.stale && stale;
     if (devices && share && free_bytes > most_free) {
@@ -92,6 +94,7 @@ Dispatch::Verdict Dispatch::Judge(const Lease& lease, AccountId tenant) const {
 template <typename Visit>
 void Dispatch::ForEachNeeded(const Line& line, const Lease& lease, Visit visit) const {
   for (InstanceId id : line.alternatives) {
+    if (!loads_.takes(id)) continue;
     const Instance& instance = fleet_.instance(id);
     const RankCost& cost = lease.costs[static_cast<size_t>(instance.price_class)];
     if (instance.pool_bytes(cost) > 0) visit(instance.pool);
@@ -118,7 +121,7 @@ void Dispatch::Lead(const Lease& waiter) {
     const Instance& instance = fleet_.instance(id);
     Outlook* outlook = outlooks_[Index(id)].get();
     int64_t free_bytes = 0;
-    if (outlook == nullptr || HasHead(id) ||
+    if (outlook == nullptr || HasHead(id) || !loads_.takes(id) ||
         !DevicesTake(instance, waiter.costs[static_cast<size_t>(instance.price_class)], &free_bytes)) {
       continue;
     }

@@ -26,6 +26,7 @@
 #include "admission/gate/budget.h"
 #include "admission/gate/fleet.h"
 #include "admission/gate/gate_config.h"
+#include "admission/gate/instance_loads.h"
 #include "admission/gate/outlook.h"
 #include "admission/gate/queue_walk.h"
 #include "admission/gate/wait_queue.h"
@@ -36,8 +37,8 @@ class Dispatch {
  public:
   // `outlooks`: by instance; null where it has none.
   using Outlooks = std::vector<std::unique_ptr<Outlook>>;
-  Dispatch(const Fleet& fleet, const Budget& budget, const Outlooks& outlooks, WaitQueue& queue,
-           const GateConfig::Queue& limits);
+  Dispatch(const Fleet& fleet, const InstanceLoads& loads, const Budget& budget, const Outlooks& outlooks,
+           WaitQueue& queue, const GateConfig::Queue& limits);
 
   // Where a waiter could go now, and what it lacks.
   struct Verdict {
@@ -101,6 +102,7 @@ class Dispatch {
   bool HasHead(InstanceId id) const { return heads_[Index(id)].pass == pass_; }
 
   const Fleet& fleet_;
+  const InstanceLoads& loads_;
   const Budget& budget_;
   const Outlooks& outlooks_;
   WaitQueue& queue_;

@@ -58,10 +58,11 @@ Fleet::Fleet(const GateConfig& config, Budget& budget) {
     std::vector<InstanceId> all;
     for (const InstanceSpec& spec : model.instances) {
       Instance instance{.name = spec.name, .model = id, .price_class = spec.price_class};
+      instance.fixed_bytes = spec.fixed_bytes + spec.pool_bytes.value_or(0);
       for (int index : spec.devices) {
         const AccountId device = devices[static_cast<size_t>(index)];
         instance.devices.push_back(device);
-        budget.mutable_account(device).fixed_bytes += spec.fixed_bytes + spec.pool_bytes.value_or(0);
+        if (spec.loaded) budget.mutable_account(device).fixed_bytes += instance.fixed_bytes;
       }
       if (spec.pool_bytes) {
         Account pool{.name = absl::StrCat("pool/", model.name, "/", spec.name)};

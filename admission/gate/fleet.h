@@ -22,6 +22,7 @@ struct Instance {
   std::vector<AccountId> devices;
   AccountId pool = kNoAccount;  // kNoAccount: dynamic, KV is charged to the devices
   int price_class = 0;
+  int64_t fixed_bytes = 0;  // on each device, while it is loaded: its pool's included
 
   int64_t pool_bytes(const RankCost& cost) const { return pool == kNoAccount ? 0 : cost.kv_bytes; }
   // On each device. This and the next saturate at kUnlimitedBytes.

@@ -27,13 +27,14 @@ void Effects::Clear() {
 Gate::Gate(const GateConfig& config)
     : config_(config),
       fleet_(config_, budget_),
+      loads_(config_),
       tenants_(config_, fleet_.islands(), budget_),
       lengths_(config_.models.size()),
       table_(config_.leases.max),
       outlooks_(fleet_.instances().size()),
       steps_counted_(fleet_.instances().size()),
       queue_(fleet_, tenants_, config_.queue),
-      dispatch_(fleet_, budget_, outlooks_, queue_, config_.queue),
+      dispatch_(fleet_, loads_, budget_, outlooks_, queue_, config_.queue),
       forecast_(fleet_.islands()),
       wait_errors_(config_.models.size()),
       shares_(fleet_.islands(), config_.models.size()),
@@ -237,7 +238,9 @@ Gate::Admission Gate::Wait(Lease& lease, const Request& request, Instant now, Ef
     if (lease.state != LeaseState::kWaiting) return {ref};
   }
   const Dispatch::Verdict verdict = dispatch_.Judge(lease, TenantOf(lease));
-  if (verdict.stale) {
+  if (!Served(lease.line)) {
+    RefuseWaiter(lease, Outcome::kRejectedModelNotLoaded, false, now, out);
+  } else if (verdict.stale) {
     RefuseWaiter(lease, Outcome::kRejectedTelemetryStale, false, now, out);
   } else if (lease.holder.revocations > 0 && request.max_wait > absl::ZeroDuration()) {
     return {ref, true};

@@ -30,6 +30,7 @@
 #include "admission/gate/fleet.h"
 #include "admission/gate/forecast.h"
 #include "admission/gate/gate_config.h"
+#include "admission/gate/instance_loads.h"
 #include "admission/gate/lease_table.h"
 #include "admission/gate/length_classes.h"
 #include "admission/gate/outlook.h"
@@ -134,6 +135,22 @@ class Gate {
   };
   void SetReading(AccountId device, const DeviceReading& reading, Instant now, Effects& out);
 
+  // Charges an instance's fixed bytes, its pool's included, to its devices, all or nothing; it takes requests from then
+  // on. Of one that is loaded already: nothing changes.
+  struct LoadAnswer {
+    bool loaded = false;
+    int64_t fixed_bytes = 0;         // on each of its devices
+    AccountId lacking = kNoAccount;  // not loaded: the device that lacks most, and how much
+    int64_t missing_bytes = 0;
+    bool ever = true;    // they would fit an empty card
+    bool stale = false;  // a device's reading is too old
+  };
+  // While draining: not loaded, and nothing lacks.
+  LoadAnswer Load(InstanceId id, Instant now, Effects& out);
+  // It takes no more requests; those that only it could serve are refused. Its fixed bytes come back with the end of its
+  // last lease. Returns how many leases that waits for.
+  int64_t Unload(InstanceId id, Instant now, Effects& out);
+
   // Everything that is due by `now`: waits that are over, leases that expire, lingers that end.
   void Advance(Instant now, Effects& out);
   Instant NextTimer() const;
@@ -158,6 +175,7 @@ class Gate {
 
   const Budget& budget() const { return budget_; }
   const Fleet& fleet() const { return fleet_; }
+  const InstanceLoads& loads() const { return loads_; }
   const WaitQueue& queue() const { return queue_; }
   const TenantTable& tenants() const { return tenants_; }
   const WaitErrors& wait_errors(ModelId model) const { return wait_errors_[Index(model)]; }
@@ -218,6 +236,10 @@ class Gate {
   void Relieve(InstanceId id, Instant now, Effects& out);
   void KeepPlace(Lease& lease, Instant now);
   void Erase(Lease& lease);
+  void FinishUnload(InstanceId id, Instant now, Effects& out);
+  void ChargeFixed(InstanceId id, int sign, Instant now, Effects& out);
+  bool Served(int line) const;
+  void RefuseUnserved(int island, Instant now, Effects& out);
   void Due(Lease& lease, Instant now, Effects& out);
   // Where a waiter stands: in its tenant's line, and what goes before it at most, as things are.
   struct Place {
@@ -242,6 +264,7 @@ class Gate {
   const GateConfig config_;
   Budget budget_;  // outlives everything that holds a Reservation
   Fleet fleet_;
+  InstanceLoads loads_;
   TenantTable tenants_;
   std::vector<std::unique_ptr<LengthClasses>> lengths_;  // by model; null at worst_case
   mutable LeaseTable table_;

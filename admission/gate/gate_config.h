@@ -56,6 +56,7 @@ struct InstanceSpec {
   int64_t fixed_bytes = 0;            // on each device: weights, overhead, a batched engine's activation peak
   std::optional<int64_t> pool_bytes;  // preallocated KV pool, on each device; absent: requests charge the devices
   int price_class = 0;                // which of Request::costs is this instance's
+  bool loaded = true;                 // false: its fixed bytes and pool are charged when it is loaded (Gate::Load)
 };
 
 struct ModelSpec {

@@ -57,6 +57,7 @@ void Gate::Grant(Lease& lease, InstanceId id, Instant now, Effects& out) {
       OutlookOf(lease) == nullptr ? bytes : instance.total_bytes({lease.used.kv_bytes, cost.activation_bytes});
   shares_.Granted(lease, tenants_.tenant(lease.tenant), IslandOf(lease), bytes, start_bytes, now);
   ++held_;
+  loads_.Granted(id);
   ++counts_[Index(lease.model)].held;
   Say(lease, Decision::Kind::kAnswer, Outcome::kGranted, now, out);
   out.decisions.back().estimated_wait = estimated_wait;
@@ -210,6 +211,7 @@ void Gate::FreeOnly(Lease& lease, LedgerEvent event, Outcome ending, Instant now
   Say(lease, Decision::Kind::kEnd, lease.revoking ? Outcome::kRevoked : ending, now, out);
   lease.reservation.Reset();
   for (const Charge& charge : charges.list()) Row(event, &lease, charge.account, -charge.bytes, now, out);
+  if (loads_.Ended(lease.instance)) FinishUnload(lease.instance, now, out);
   if (lease.holder.gave_way && !lease.request_id.empty()) return KeepPlace(lease, now);
   Erase(lease);
 }

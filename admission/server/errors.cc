@@ -58,6 +58,7 @@ grpc::StatusCode CodeOf(Outcome outcome) {
       return grpc::StatusCode::FAILED_PRECONDITION;
     case Outcome::kRejectedUnknownModel:
       return grpc::StatusCode::NOT_FOUND;
+    case Outcome::kRejectedModelNotLoaded:
     case Outcome::kRejectedDraining:
     case Outcome::kRejectedTelemetryStale:
       return grpc::StatusCode::UNAVAILABLE;
@@ -114,6 +115,9 @@ grpc::Status Converter::ToStatus(const Decision& decision) const {
     case Outcome::kRejectedNeverFits:
       message = absl::StrCat("the request is larger than any instance of ", model,
                              ", or the tenant's share, could ever hold: shorten the prompt or max_output_tokens");
+      break;
+    case Outcome::kRejectedModelNotLoaded:
+      message = absl::StrCat("no instance of model ", model, " is loaded now: load it, or ask another replica");
       break;
     case Outcome::kRejectedDraining:
       message = "shutting down: ask another replica, or again after retry_delay";

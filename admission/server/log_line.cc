@@ -65,6 +65,7 @@ LogLevel LevelOf(const Decision& decision) {
     case Outcome::kRejectedDeadlineInfeasible:
     case Outcome::kRejectedNeverFits:
     case Outcome::kRejectedUnknownModel:
+    case Outcome::kRejectedModelNotLoaded:
     case Outcome::kRejectedDraining:
     case Outcome::kRejectedTelemetryStale:
     case Outcome::kRejectedInvalidRequest:

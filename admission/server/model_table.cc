@@ -95,6 +95,7 @@ absl::Status CompileClasses(const v1::Model& config, const ModelShape& shape, Co
     ServedModel::Instance instance{.name = spec.name(), .price_class = it->second};
     instance.devices.assign(spec.devices().begin(), spec.devices().end());
     instance.fixed_bytes = table.weights_bytes() + table.activation_bytes() + overhead;
+    instance.loaded = spec.loaded();
     if (spec.pool() == v1::Instance::PREALLOCATED) instance.pool_bytes = spec.kv_pool().value();
     model.instances.push_back(std::move(instance));
   }
@@ -241,6 +242,7 @@ GateConfig MakeGateConfig(const v1::Config& config, const ModelTable& models,
       InstanceSpec out{.name = instance.name, .fixed_bytes = instance.fixed_bytes, .pool_bytes = instance.pool_bytes};
       for (const std::string& device : instance.devices) out.devices.push_back(device_index.at(device));
       out.price_class = instance.price_class;
+      out.loaded = instance.loaded;
       spec.instances.push_back(std::move(out));
     }
     gate.models.push_back(std::move(spec));
@@ -293,7 +295,7 @@ absl::Status CheckFits(const LoadedConfig& loaded, const ModelTable& models,
                                         " are left after weights, overhead and activation (",
                                         FormatBytes(instance.fixed_bytes), "). Lower it"));
         }
-        left -= instance.fixed_bytes + instance.pool_bytes.value_or(0);
+        if (instance.loaded) left -= instance.fixed_bytes + instance.pool_bytes.value_or(0);
       }
     }
   }

@@ -32,6 +32,7 @@ struct ServedModel {
     int price_class = 0;
     int64_t fixed_bytes = 0;  // on each device, the pool not included
     std::optional<int64_t> pool_bytes;
+    bool loaded = true;  // at start
   };
 
   std::string name;

@@ -24,10 +24,11 @@ class DispatchTest : public testing::Test {
                       {"right", {{.name = "a", .devices = {1}}}}};
     config_.queue.max_bypass = 2;
     fleet_.emplace(config_, budget_);
+    loads_.emplace(config_);
     tenants_.emplace(config_, fleet_->islands(), budget_);
     queue_.emplace(*fleet_, *tenants_, config_.queue);
     outlooks_.resize(fleet_->instances().size());
-    dispatch_.emplace(*fleet_, budget_, outlooks_, *queue_, config_.queue);
+    dispatch_.emplace(*fleet_, *loads_, budget_, outlooks_, *queue_, config_.queue);
   }
   ~DispatchTest() override {
     while (!queue_->empty(0)) queue_->Leave(queue_->any(0));
@@ -72,6 +73,7 @@ class DispatchTest : public testing::Test {
   std::optional<TenantTable> tenants_;
   std::optional<WaitQueue> queue_;
   Dispatch::Outlooks outlooks_;  // all at worst_case
+  std::optional<InstanceLoads> loads_;
   std::optional<Dispatch> dispatch_;
 };
 

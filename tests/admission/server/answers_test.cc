@@ -20,6 +20,7 @@ constexpr Row kRows[] = {
     {Outcome::kRejectedQueueTimeout, grpc::StatusCode::RESOURCE_EXHAUSTED, "QUEUE_TIMEOUT", true},
     {Outcome::kRejectedBudgetExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED", true},
     {Outcome::kRejectedTenantQuota, grpc::StatusCode::RESOURCE_EXHAUSTED, "TENANT_QUOTA", true},
+    {Outcome::kRejectedModelNotLoaded, grpc::StatusCode::UNAVAILABLE, "MODEL_NOT_LOADED", true},
     {Outcome::kRejectedDeadlineInfeasible, grpc::StatusCode::RESOURCE_EXHAUSTED, "DEADLINE_INFEASIBLE", true},
     {Outcome::kRejectedNeverFits, grpc::StatusCode::FAILED_PRECONDITION, "NEVER_FITS", false},
     {Outcome::kRejectedUnknownModel, grpc::StatusCode::NOT_FOUND, "UNKNOWN_MODEL", false},
