@@ -25,7 +25,7 @@
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/convert.h"
-#include "admission/server/frame_reader.h"
+#include "admission/frame_reader.h"
 #include "admission/server/stream_limit.h"
 #include "vramgate/v1/plugin.pb.h"
 

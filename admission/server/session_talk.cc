@@ -47,6 +47,16 @@ grpc::Status SessionTalk::StatusOf(const SessionFinish& finish) const {
   return {grpc::StatusCode::INTERNAL, "no such end"};
 }
 
+// The lease to take up again. Names begin anew with each run of the sidecar: a request that has a key must find it
+// there.
+std::optional<LeaseId> SessionTalk::Remembered(const v1::AdmitRequest& in) const {
+  const std::optional<LeaseId> id = ParseLeaseName(in.reattach_lease());
+  if (!id || in.request_id().empty()) return id;
+  const std::optional<LeaseView> view = controller_.View(*id, caller_.id);
+  const bool same = view && view->request_id == in.request_id() && view->tenant == in.tenant();
+  return same ? id : std::nullopt;
+}
+
 void SessionTalk::OnAdmit(const v1::AdmitRequest& in, Instant deadline) {
   Request request;
   if (auto refusal = converter_.ToRequest(in, caller_, &request, nullptr)) {
@@ -60,8 +70,7 @@ void SessionTalk::OnAdmit(const v1::AdmitRequest& in, Instant deadline) {
     return Refuse("admit.validate_only", "a Session holds a lease: use Admit or Estimate to check a request");
   }
   if (!in.reattach_lease().empty()) {
-    const std::optional<LeaseId> id = ParseLeaseName(in.reattach_lease());
-    if (id && session_->Reattach(*id, caller_.id)) return;
+    if (const std::optional<LeaseId> id = Remembered(in); id && session_->Reattach(*id, caller_.id)) return;
     // Not there any more: a new request like any other.
   }
   request.stream = true;

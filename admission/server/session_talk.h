@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -41,6 +42,7 @@ class SessionTalk {
 
  private:
   void OnAdmit(const v1::AdmitRequest& in, Instant deadline);
+  std::optional<LeaseId> Remembered(const v1::AdmitRequest& in) const;
   void Refuse(const char* field, const char* message);
 
   Controller& controller_;

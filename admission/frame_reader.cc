@@ -1,4 +1,4 @@
-#include "admission/server/frame_reader.h"
+#include "admission/frame_reader.h"
 
 #include <algorithm>
 #include <cstring>
@@ -52,6 +52,11 @@ FrameReader::Result FrameReader::Next(std::string_view* frame) {
   *frame = {buffer_.data() + begin_ + kHeadBytes, length};
   begin_ += kHeadBytes + length;
   return Result::kFrame;
+}
+
+void FrameReader::Clear() {
+  buffer_ = {};
+  begin_ = end_ = 0;
 }
 
 void AppendFrameHead(size_t bytes, std::string* out) {

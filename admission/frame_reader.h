@@ -7,8 +7,9 @@
 //   std::string_view frame;
 //   while (frames.Next(&frame) == FrameReader::Result::kFrame) ...
 //
-// Used by the plugin connection and its fuzzer. Memory: what has been read and not been taken, at most one frame and
-// one Room. Thread rule: one thread. Lifetime rule: a frame is valid until the next Room.
+// Used by both ends of the plugin socket (server/plugin_connection, plugin/c) and the fuzzer. Memory: what has been
+// read and not been taken, at most one frame and one Room. Thread rule: one thread. Lifetime rule: a frame is valid
+// until the next Room.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +41,8 @@ class FrameReader {
   Result Next(std::string_view* frame);
   // After kTooLong: the length that was given.
   uint32_t bad_length() const { return bad_length_; }
+  // Forgets what has come: another peer's bytes follow.
+  void Clear();
   // Read and not taken.
   size_t pending_bytes() const { return end_ - begin_; }
 
