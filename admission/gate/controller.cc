@@ -151,6 +151,13 @@ void Controller::End(LeaseRef lease, Gate::EndKind kind, int64_t output_tokens) 
   });
 }
 
+void Controller::HolderLost(LeaseRef lease, uint64_t connection) {
+  Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Forget(lease);
+    gate_.HolderLost(lease, connection, now, effects_);
+  });
+}
+
 bool Controller::Release(LeaseId id, uint32_t caller, Gate::EndKind kind, int64_t output_tokens) {
   bool found = false;
   Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -197,6 +204,11 @@ void Controller::Step(InstanceId instance, const Gate::StepReport& report, std::
 
 void Controller::StepsEnd(InstanceId instance) {
   Run([&](Instant now, Deliveries&) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { gate_.StepsEnd(instance, now, effects_); });
+}
+
+void Controller::ReporterLost(uint64_t connection) {
+  Run([&](Instant now, Deliveries&)
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { gate_.ReporterLost(connection, now, effects_); });
 }
 
 void Controller::RevokeAck(LeaseId id, uint32_t caller) {

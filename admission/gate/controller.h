@@ -67,6 +67,8 @@ class Controller {
   void Cancel(LeaseRef lease) ABSL_LOCKS_EXCLUDED(mutex_);
   // `output_tokens` here and below: of each sequence; -1: not said.
   void End(LeaseRef lease, Gate::EndKind kind, int64_t output_tokens = -1) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The process behind `connection` died, and with it the caller of `lease`; the holder hears no more of it.
+  void HolderLost(LeaseRef lease, uint64_t connection) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Release(LeaseId id, uint32_t caller, Gate::EndKind kind, int64_t output_tokens = -1) ABSL_LOCKS_EXCLUDED(mutex_);
   // *view: the lease as it is then, where it was kept.
   Gate::Renewal Renew(LeaseId id, uint32_t caller, LeaseView* view) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -78,6 +80,7 @@ class Controller {
   void Step(InstanceId instance, const Gate::StepReport& report, std::vector<LeaseId>* stop, std::vector<LeaseId>* lost)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void StepsEnd(InstanceId instance) ABSL_LOCKS_EXCLUDED(mutex_);
+  void ReporterLost(uint64_t connection) ABSL_LOCKS_EXCLUDED(mutex_);
   void RevokeAck(LeaseId id, uint32_t caller) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Revoke(LeaseId id, absl::Duration grace, std::string_view reason) ABSL_LOCKS_EXCLUDED(mutex_);
   void SetReading(AccountId device, const Gate::DeviceReading& reading) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -33,6 +33,7 @@ Gate::Gate(const GateConfig& config)
       table_(config_.leases.max),
       outlooks_(fleet_.instances().size()),
       steps_counted_(fleet_.instances().size()),
+      engines_(fleet_.instances().size()),
       queue_(fleet_, tenants_, config_.queue),
       dispatch_(fleet_, loads_, budget_, outlooks_, queue_, config_.queue),
       forecast_(fleet_.islands()),

@@ -81,6 +81,10 @@ class Gate {
   };
   // The holder's end; of a lingering lease, the engine's word. A stale reference (taken over, or gone) does nothing.
   void End(LeaseRef lease, EndKind kind, Instant now, Effects& out, int64_t output_tokens = -1);
+  // The process behind `connection`, which held or waited, died. A waiter leaves the queue. What a holder had, its
+  // engine may go on with: lingers until the engine says otherwise (Step), for the drain time at most; is free at once
+  // where the engine's own process, another one, is known to be dead too.
+  void HolderLost(LeaseRef lease, uint64_t connection, Instant now, Effects& out);
   // By name, for unary leases: any attachment. False: unknown, finished, or of another caller.
   bool Release(LeaseId id, uint32_t caller, EndKind kind, Instant now, Effects& out, int64_t output_tokens = -1);
 
@@ -111,10 +115,13 @@ class Gate {
       int64_t output_tokens = 0;  // of each sequence, so far
     };
     std::span<const Emitted> emitted;  // where it is not one more with each step; their first is always said
+    uint64_t connection = 0;           // whose end is that of the engine's process; 0: of no such connection
   };
   void Step(InstanceId instance, const StepReport& report, Instant now, Effects& out);
   // Nobody will report steps of it any more: its holders hold all of their cost from here on.
   void StepsEnd(InstanceId instance, Instant now, Effects& out);
+  // The process behind `connection` died: what instances it reported held for dead holders is free. After StepsEnd.
+  void ReporterLost(uint64_t connection, Instant now, Effects& out);
 
   // Asks a holder to stop within `grace`, after which the lease lingers for its drain time; refuses a waiter. False:
   // unknown.
@@ -227,6 +234,9 @@ class Gate {
     return lease.instance == kAnyInstance ? nullptr : outlooks_[Index(lease.instance)].get();
   }
   Lease* FindHeld(LeaseId id);
+  void HeardFrom(InstanceId id, const StepReport& report, Instant now, Effects& out);
+  void FreeLost(InstanceId id, uint64_t but_of, Instant now, Effects& out);
+  void ForgetLost(Lease& lease);
   void CountSteps(Instant now, Effects& out);
   void SayLate(const Lease& lease, Instant now, Effects& out) const;
   void SayExtended(Lease& lease, Instant now, Effects& out) const;
@@ -270,6 +280,14 @@ class Gate {
   mutable LeaseTable table_;
   Dispatch::Outlooks outlooks_;         // by instance; null at worst_case
   std::vector<Instant> steps_counted_;  // by instance: until when steps are counted by the clock, or were reported
+  // What is known of an instance's engine, from a connection that ends with it.
+  struct Engine {
+    uint64_t connection = 0;  // that reports its steps, or did; 0: none ever
+    bool alive = false;
+    Instant died;      // not alive
+    int64_t lost = 0;  // leases that linger for a dead holder
+  };
+  std::vector<Engine> engines_;  // by instance
   WaitQueue queue_;
   Dispatch dispatch_;
   Forecast forecast_;

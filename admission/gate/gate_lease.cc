@@ -71,6 +71,7 @@ void Gate::HoldFor(Lease& lease, Instant now) {
     --lingering_;
     --counts_[Index(lease.model)].lingering;
     lease.reservation.SetLingering(false);
+    ForgetLost(lease);
   }
   lease.state = LeaseState::kHeld;
   if (lease.revoking) return;  // its grace goes on
@@ -197,6 +198,7 @@ void Gate::FreeOnly(Lease& lease, LedgerEvent event, Outcome ending, Instant now
   if (lease.state == LeaseState::kLingering) {
     --lingering_;
     --counts.lingering;
+    ForgetLost(lease);
   }
   --held_;
   --counts.held;

@@ -67,6 +67,7 @@ void Gate::Step(InstanceId id, const StepReport& report, Instant now, Effects& o
     steps_counted_[Index(id)] = now;
     outlook->Advance(std::clamp<int64_t>(report.steps, 0, kMostSteps));
   }
+  HeardFrom(id, report, now, out);
   for (const StepReport::Ended& ended : report.ended) {
     Lease* lease = FindHeld(ended.lease.id);
     if (lease == nullptr || lease->instance != id) continue;

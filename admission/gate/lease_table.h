@@ -98,6 +98,7 @@ struct Lease {
   bool stream = false;
   bool revoking = false;                 // asked to stop
   bool confirmed = false;                // a unary grant that was renewed once
+  uint64_t lost_connection = 0;          // LINGERING: its holder died with this connection; 0: not so
   bool deadline_first = false;           // WAITING: the caller's deadline comes before the wait's end
   Outcome ending = Outcome::kCompleted;  // LINGERING: what it will end as
   int32_t tenant = -1;                   // index into the gate's tenants

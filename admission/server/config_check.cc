@@ -86,11 +86,22 @@ class Checker {
                                               " must be a Unix socket, such as unix:/run/vramgate/operator.sock: "
                                               "operators are known by its mode, 0600"));
     }
+    CheckPlugin(seen);
     const absl::StatusOr<Address> admin = CheckAddress(config_.listeners().admin(), "listeners.admin", seen);
     if (admin.ok() && (admin->is_unix() || !IsLoopback(*admin))) {
       Fail("listeners.admin",
            absl::StrCat(Quoted(config_.listeners().admin()),
                         " must be a loopback port, such as 127.0.0.1:9901: it asks nobody who they are"));
+    }
+  }
+
+  void CheckPlugin(std::map<std::string, std::string>& seen) {
+    if (!config_.listeners().has_plugin()) return;
+    const absl::StatusOr<Address> plugin = CheckAddress(config_.listeners().plugin(), "listeners.plugin", seen);
+    if (plugin.ok() && !plugin->is_unix()) {
+      Fail("listeners.plugin", absl::StrCat(Quoted(config_.listeners().plugin()),
+                                            " must be a Unix socket, such as unix:/run/vramgate/plugin.sock: whoever "
+                                            "connects is trusted, and known by the socket's mode"));
     }
   }
 
@@ -195,7 +206,7 @@ class Checker {
       Fail(path + ".steps.min_tokens",
            absl::StrCat(model.steps().min_tokens(), " is more than max_tokens (", model.steps().max_tokens(), ")"));
     }
-    if (model.steps().per_s() <= 0 && config_.trusted_cost_size() == 0) {
+    if (model.steps().per_s() <= 0 && config_.trusted_cost_size() == 0 && !config_.listeners().has_plugin()) {
       Warn(path + ".steps.per_s",
            "is 0, and no listener in trusted_cost may report steps: everything is judged as at worst_case. Give the "
            "rate, or name the listener that the engine's plugin uses");

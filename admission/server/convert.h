@@ -20,6 +20,7 @@
 #include "admission/server/model_table.h"
 #include "admission/server/refusal.h"
 #include "admission/types.h"
+#include "google/rpc/status.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 #include "grpcpp/support/status.h"
@@ -94,6 +95,9 @@ struct ErrorDetails {
   std::optional<absl::Duration> retry_after;  // RetryInfo
 };
 grpc::Status MakeStatus(grpc::StatusCode code, const std::string& message, const ErrorDetails& details);
+
+// As a message: what grpc-status-details-bin carries.
+void ToProto(const grpc::Status& status, google::rpc::Status* out);
 
 // Ends a unary call here and now: what its method returns.
 grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status);

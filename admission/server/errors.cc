@@ -4,7 +4,6 @@
 #include "admission/server/durations.h"
 #include "admission/units.h"
 #include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 
 namespace vramgate {
 
@@ -38,6 +37,13 @@ grpc::Status MakeStatus(grpc::StatusCode code, const std::string& message, const
     status.add_details()->PackFrom(bad);
   }
   return {code, message, status.SerializeAsString()};
+}
+
+void ToProto(const grpc::Status& status, google::rpc::Status* out) {
+  if (!status.error_details().empty() && out->ParseFromString(status.error_details())) return;
+  out->Clear();
+  out->set_code(status.error_code());
+  out->set_message(status.error_message());
 }
 
 grpc::ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const grpc::Status& status) {

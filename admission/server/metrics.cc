@@ -277,6 +277,9 @@ std::vector<MetricFamily> Metrics::Collect() const {
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
   families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",
                             MetricType::Counter, static_cast<double>(dropped)));
+  const int64_t plugins = options_.plugins ? options_.plugins() : 0;
+  families.push_back(Single("vramgate_plugin_connections", "Connections to the plugin socket.", MetricType::Gauge,
+                            static_cast<double>(plugins)));
   families.push_back(BuildInfo(options_.build));
   return families;
 }

@@ -38,6 +38,7 @@ class Metrics final : public prometheus::Collectable {
     std::map<std::string, std::string> build;        // labels of vramgate_build_info
     std::function<int64_t()> log_dropped;            // log lines that are missing; absent: 0
     std::function<std::vector<DriftView>()> drifts;  // of engines that are watched; absent: none
+    std::function<int64_t()> plugins;                // connections to the plugin socket; absent: 0
   };
 
   Metrics(const Controller& controller, Options options) : controller_(controller), options_(std::move(options)) {}

@@ -27,6 +27,8 @@ namespace {
 // A peer that says nothing is asked after 5 s and given up 5 s later: a dead one's streams end within 15 s.
 constexpr int kKeepaliveMs = 5000;
 constexpr absl::Duration kCloseStreamsWithin = absl::Seconds(1);
+// Of the plugin socket; no honest message comes near.
+constexpr int64_t kMostFrameBytes = int64_t{64} << 20;
 
 constexpr const char* kHealthNames[] = {"", "vramgate.v1.AdmissionService",
                                         "envoy.service.ext_proc.v3.ExternalProcessor"};
@@ -106,6 +108,7 @@ absl::Status Server::Init(const ServerOptions& options) {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   if (absl::Status status = OpenCallerDoors(options); !status.ok()) return status;
   if (absl::Status status = OpenOperatorDoor(options); !status.ok()) return status;
+  if (absl::Status status = OpenPluginDoor(); !status.ok()) return status;
   return OpenAdmin(options);
 }
 
@@ -169,12 +172,37 @@ absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status Server::OpenPluginDoor() {
+  const v1::Config& config = loaded_.config;
+  if (!config.listeners().has_plugin()) return absl::OkStatus();
+  // The listener that comes after those of gRPC.
+  const Caller caller{.id = static_cast<uint32_t>(config.listeners().grpc_size() + 1), .trusted_cost = true};
+  absl::StatusOr<std::unique_ptr<PluginListener>> plugins = PluginListener::Start(
+      config.listeners().plugin(),
+      {.controller = *controller_,
+       .converter = *converter_,
+       .streams = *streams_,
+       .caller = caller,
+       .most_frame_bytes = static_cast<size_t>(std::min(config.limits().message_bytes().value(), kMostFrameBytes)),
+       .say = [this](bool warning, std::string_view line) {
+         log_->Say(warning ? LogLevel::kWarning : LogLevel::kInfo, line);
+       }});
+  if (!plugins.ok()) {
+    return absl::Status(plugins.status().code(),
+                        absl::StrCat(loaded_.Where("listeners.plugin"), ": ", plugins.status().message()));
+  }
+  plugins_ = *std::move(plugins);
+  return absl::OkStatus();
+}
+
 absl::Status Server::OpenAdmin(const ServerOptions& options) {
   const absl::StatusOr<Address> address = ParseAddress(loaded_.config.listeners().admin());
   if (!address.ok()) return address.status();
-  metrics_ = std::make_unique<Metrics>(*controller_, Metrics::Options{.build = {{"version", options.version}},
-                                                                      .log_dropped = [this] { return log_->dropped(); },
-                                                                      .drifts = [this] { return Drifts(*engines_); }});
+  metrics_ = std::make_unique<Metrics>(
+      *controller_, Metrics::Options{.build = {{"version", options.version}},
+                                     .log_dropped = [this] { return log_->dropped(); },
+                                     .drifts = [this] { return Drifts(*engines_); },
+                                     .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); }});
   AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },
                                   .not_ready = [this] { return NotReady(); },
                                   .config_yaml = [this] { return ConfigToYaml(loaded_.config); },
@@ -201,8 +229,9 @@ std::string Server::NotReady() const {
 }
 
 std::string Server::ReadyLine() const {
+  const std::string plugin = plugins_ == nullptr ? "" : absl::StrCat(" plugin=", plugins_->address());
   return absl::StrCat("ready grpc=", absl::StrJoin(grpc_addresses_, ","), " operator=", operator_address_,
-                      " admin=", admin_->address());
+                      " admin=", admin_->address(), plugin);
 }
 
 absl::Status Server::Shutdown(absl::Duration grace) {
@@ -219,6 +248,7 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
   for (const auto& door : doors_) door->server->Shutdown(deadline);
   doors_.clear();
+  if (plugins_ != nullptr) plugins_->Stop();
   admin_.reset();
   engines_->Stop();
   background_->Stop();
@@ -236,6 +266,7 @@ Server::~Server() {
       if (door->server != nullptr) door->server->Shutdown(std::chrono::system_clock::now());
     }
     doors_.clear();
+    plugins_.reset();
     if (engines_ != nullptr) engines_->Stop();
     if (background_ != nullptr) background_->Stop();
     controller_->Stop();

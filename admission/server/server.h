@@ -24,6 +24,7 @@
 #include "admission/server/ledger.h"
 #include "admission/server/metrics.h"
 #include "admission/server/model_table.h"
+#include "admission/server/plugin_listener.h"
 #include "admission/server/recorder.h"
 #include "admission/server/stream_limit.h"
 #include "grpcpp/server.h"
@@ -42,10 +43,12 @@ class Server {
   static absl::StatusOr<std::unique_ptr<Server>> Start(const LoadedConfig& loaded, const ServerOptions& options);
   ~Server();
 
-  // "ready grpc=unix:/run/gate.sock,127.0.0.1:9443 operator=unix:... admin=127.0.0.1:9901", bound ports filled in.
+  // "ready grpc=unix:/run/gate.sock,127.0.0.1:9443 operator=unix:... admin=127.0.0.1:9901", bound ports filled in; and
+  // " plugin=unix:..." where there is one.
   std::string ReadyLine() const;
   const std::vector<std::string>& grpc_addresses() const { return grpc_addresses_; }
   const std::string& operator_address() const { return operator_address_; }
+  const PluginListener* plugins() const { return plugins_.get(); }  // null: none is configured
 
   // Waiters get UNAVAILABLE at once; holders may finish for `grace`; then the streams are closed, the ledger too.
   // Idempotent. Not OK: the ledger is not complete.
@@ -60,6 +63,7 @@ class Server {
   absl::Status Init(const ServerOptions& options);
   absl::Status OpenCallerDoors(const ServerOptions& options);
   absl::Status OpenOperatorDoor(const ServerOptions& options);
+  absl::Status OpenPluginDoor();
   absl::Status OpenAdmin(const ServerOptions& options);
   absl::Status Listen(Door& door, const std::string& address, int mode, std::string* bound);
   std::string NotReady() const;
@@ -80,6 +84,7 @@ class Server {
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<Door>> doors_;
+  std::unique_ptr<PluginListener> plugins_;
   std::vector<std::string> grpc_addresses_;
   std::string operator_address_;
   absl::Status shut_down_;

@@ -18,6 +18,8 @@ void Session::Do(const Todo& todo) {
       return controller_.Cancel(todo.lease);
     case Todo::What::kEnd:
       return controller_.End(todo.lease, todo.kind, todo.output_tokens);
+    case Todo::What::kLost:
+      return controller_.HolderLost(todo.lease, todo.connection);
   }
 }
 
@@ -216,6 +218,18 @@ void Session::StreamClosed(bool cancelled) {
   {
     MutexLock lock(mutex_);
     todo = Leave(half_closed_ && !cancelled ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone);
+    stream_ = nullptr;
+  }
+  Do(todo);
+}
+
+void Session::ProcessDied(uint64_t connection) {
+  Todo todo;
+  {
+    MutexLock lock(mutex_);
+    todo = Leave(Gate::EndKind::kClientGone);
+    if (todo.what != Todo::What::kNothing) todo.what = Todo::What::kLost;
+    todo.connection = connection;
     stream_ = nullptr;
   }
   Do(todo);

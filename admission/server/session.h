@@ -92,6 +92,9 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   // The stream object is about to go. `cancelled`: the caller did not get the status. Call exactly once, last.
   void StreamClosed(bool cancelled);
 
+  // Instead of StreamClosed, likewise last: the process behind `connection` died (Gate::HolderLost).
+  void ProcessDied(uint64_t connection);
+
   // The lease, once there is one; id 0 before.
   LeaseRef lease() const;
   bool held() const;
@@ -105,11 +108,12 @@ class Session final : public Holder, public std::enable_shared_from_this<Session
   enum class State : uint8_t { kNew, kAdmitting, kWaiting, kHeld, kEnded };
   // What is to be asked of the Controller after the lock is gone (it may call other Sessions back).
   struct Todo {
-    enum class What : uint8_t { kNothing, kCancel, kEnd };
+    enum class What : uint8_t { kNothing, kCancel, kEnd, kLost };
     What what = What::kNothing;
     LeaseRef lease;
     Gate::EndKind kind = Gate::EndKind::kCompleted;
     int64_t output_tokens = -1;
+    uint64_t connection = 0;  // kLost
   };
 
   bool Begin();
