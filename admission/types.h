@@ -68,6 +68,7 @@ struct Request {
   std::string_view request_id;  // "": no idempotency
   uint32_t caller = 0;          // who asks: identity or listener; part of the key
   std::string_view tenant;      // "" is a tenant like any other
+  std::string_view route;       // what it is asked for by: a class of output lengths
   ModelId model{0};
   InstanceId instance = kAnyInstance;  // a pin, or any
   int32_t priority = 0;                // higher = sooner

@@ -26,6 +26,8 @@ struct Options {
   std::string model;
   std::string instance;
   std::string tenant;
+  std::string route;
+  bool revocable = false;
   std::optional<int32_t> priority;
   std::string request_id;
   std::optional<int64_t> prompt_tokens;
@@ -41,6 +43,8 @@ v1::AdmitRequest RequestOf(const Options& o) {
   admit.set_model(o.model);
   admit.set_instance(o.instance);
   admit.set_tenant(o.tenant);
+  admit.set_route(o.route);
+  admit.set_revocable(o.revocable);
   admit.set_request_id(o.request_id);
   if (o.priority) admit.set_priority(*o.priority);
   v1::Demand& demand = *admit.mutable_demand();
@@ -219,6 +223,12 @@ std::vector<Flag> FlagsOf(Options& o) {
       {.names = "--model", .target = &o.model, .help = "The model's name in the config", .required = true},
       {.names = "--instance", .target = &o.instance, .help = "Pin one running copy of the model"},
       {.names = "--tenant", .target = &o.tenant, .help = "Whose share"},
+      {.names = "--route",
+       .target = &o.route,
+       .help = "What it is asked for by: output lengths are learned by tenant and route"},
+      {.names = "--revocable",
+       .target = &o.revocable,
+       .help = "It may be told to stop so that others can go on (assurance: statistical)"},
       {.names = "--priority", .target = &o.priority, .help = "Higher is sooner"},
       {.names = "--request-id", .target = &o.request_id, .help = "The same id again is the same request"},
       {.names = "--prompt-tokens", .target = &o.prompt_tokens, .help = "Tokens of the prompt"},

@@ -121,6 +121,7 @@ void Gate::Attach(Lease& lease, const Request& request, Instant now) {
   lease.prompt_tokens = request.prompt_tokens;
   lease.max_output_tokens = request.max_output_tokens;
   lease.start_costs = request.start_costs;
+  lease.output_class = LengthClasses::ClassOf(request.tenant, request.route);
   // Who gave way had been let in: the queue's limits are for those who had not.
   const bool returns = lease.holder.revocations > 0;
   const Instant wait_end = now + (returns ? request.max_wait : std::min(request.max_wait, config_.queue.max_wait));

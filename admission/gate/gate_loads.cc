@@ -38,15 +38,17 @@ int64_t Gate::Unload(InstanceId id, Instant now, Effects& out) {
   if (loads_.state(id) != InstanceLoads::State::kLoaded) return loads_.leases(id);
   loads_.Set(id, InstanceLoads::State::kUnloading);
   RefuseUnserved(IslandOf(id), now, out);
-  if (loads_.leases(id) == 0) FinishUnload(id, now, out);
+  if (loads_.leases(id) == 0) {
+    FinishUnload(id, now, out);
+    DispatchIsland(IslandOf(id), now, out);
+  }
   return loads_.leases(id);
 }
 
-// Its last lease has ended.
+// Its last lease has ended. The caller dispatches.
 void Gate::FinishUnload(InstanceId id, Instant now, Effects& out) {
   loads_.Set(id, InstanceLoads::State::kUnloaded);
   ChargeFixed(id, -1, now, out);
-  DispatchIsland(IslandOf(id), now, out);
 }
 
 void Gate::ChargeFixed(InstanceId id, int sign, Instant now, Effects& out) {

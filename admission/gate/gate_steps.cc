@@ -183,9 +183,11 @@ void Gate::Relieve(InstanceId id, Instant now, Effects& out) {
     (void)Revoke(victim->id, kGiveWayGrace, "its KV pool is full", now, out);
     out.decisions.back().by_policy = true;
   }
-  if (needy == nullptr || missing <= 0) return;
   for (Lease& lease : overusers_) {
     if (lease.instance != id || lease.holder.overusing) continue;
+    bool over = missing > 0;  // beside the pool nobody can be asked to give way
+    ForEachOverused(lease, [&](AccountId account, int64_t) { over = over || account != pool; });
+    if (!over) continue;
     lease.holder.overusing = true;
     ++counts_[Index(lease.model)].overuses;
     Rows(LedgerEvent::kOveruse, lease, 0, now, out);

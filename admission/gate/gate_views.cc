@@ -119,6 +119,7 @@ Gate::WhatIf Gate::Estimate(const Request& request, Instant now) const {
   probe.prompt_tokens = request.prompt_tokens;
   probe.max_output_tokens = request.max_output_tokens;
   probe.sequences = request.sequences;
+  probe.output_class = LengthClasses::ClassOf(request.tenant, request.route);
   answer.fits_now =
       answer.fits_ever && !draining_ && queue_.empty(island) && dispatch_.Judge(probe, share).pick != kAnyInstance;
   if (answer.fits_now) {

@@ -118,6 +118,7 @@ struct Lease {
   int64_t prompt_tokens = 0;
   int64_t max_output_tokens = 0;
   bool revocable = false;
+  uint64_t output_class = 0;  // of its tenant and route: LengthClasses::ClassOf
   HolderState holder;
   int64_t output_tokens = -1;  // of each sequence, as its end said
   RankCost used;               // HELD: reported progress beyond the reservation, while overusing

@@ -1,5 +1,6 @@
 #include "admission/gate/length_classes.h"
 
+#include "absl/hash/hash.h"
 #include "absl/strings/string_view.h"
 #include "admission/check.h"
 
@@ -11,6 +12,10 @@ absl::string_view Absl(std::string_view text) {
 }
 
 }  // namespace
+
+uint64_t LengthClasses::ClassOf(std::string_view tenant, std::string_view route) {
+  return absl::HashOf(Absl(tenant), Absl(route));
+}
 
 LengthClasses::LengthClasses(int64_t cap_tokens, int64_t bucket_tokens)
     : cap_tokens_(cap_tokens), bucket_tokens_(bucket_tokens) {
@@ -27,20 +32,20 @@ LengthClasses::Class& LengthClasses::Make() {
   return made;
 }
 
-size_t LengthClasses::IndexOf(std::string_view tenant) const {
-  const auto it = by_tenant_.find(Absl(tenant));
-  return it != by_tenant_.end() && classes_[it->second]->lengths.samples() >= kEnoughEnds ? it->second : 0;
+size_t LengthClasses::IndexOf(uint64_t id) const {
+  const auto it = by_id_.find(id);
+  return it != by_id_.end() && classes_[it->second]->lengths.samples() >= kEnoughEnds ? it->second : 0;
 }
 
-LengthClasses::Table LengthClasses::Use(std::string_view tenant) {
-  const size_t index = IndexOf(tenant);
+LengthClasses::Table LengthClasses::Use(uint64_t id) {
+  const size_t index = IndexOf(id);
   Class& c = *classes_[index];
   ++c.users[static_cast<size_t>(c.current)];
   return {static_cast<int16_t>(index), c.current};
 }
 
-std::span<const float> LengthClasses::Peek(std::string_view tenant) const {
-  const Class& c = *classes_[IndexOf(tenant)];
+std::span<const float> LengthClasses::Peek(uint64_t id) const {
+  const Class& c = *classes_[IndexOf(id)];
   return c.tables[static_cast<size_t>(c.current)];
 }
 
@@ -63,16 +68,16 @@ void LengthClasses::Leave(const Table& table, int64_t tokens) {
   if (table.index > 0) classes_[static_cast<size_t>(table.index)]->lengths.Leave(tokens);
 }
 
-void LengthClasses::Ended(std::string_view tenant, int64_t tokens, OutputLengths::End end) {
+void LengthClasses::Ended(uint64_t id, int64_t tokens, OutputLengths::End end) {
   const auto count = [&](Class& c) {
     c.lengths.Ended(tokens, end);
     c.changed = true;
   };
   count(*classes_[0]);
-  const auto it = by_tenant_.find(Absl(tenant));
-  if (it != by_tenant_.end()) return count(*classes_[it->second]);
+  const auto it = by_id_.find(id);
+  if (it != by_id_.end()) return count(*classes_[it->second]);
   if (classes_.size() == kMostClasses) return;
-  by_tenant_.emplace(std::string(tenant), classes_.size());
+  by_id_.emplace(id, classes_.size());
   count(Make());
 }
 

@@ -125,7 +125,7 @@ bool Outlook::Fits(const Lease& lease, const Account& pool) const {
   const int64_t capacity_bytes = pool.capacity_bytes - pool.fixed_bytes;
   const bool fits_in_full = full_bytes_ + growth.full_bytes <= capacity_bytes;
   if (!fits_in_full && (late_ > 0 || silent_ || growth.full_bytes > capacity_bytes)) return false;
-  const std::span<const float> survival = lengths_.Peek(lease.tenant_name);
+  const std::span<const float> survival = lengths_.Peek(lease.output_class);
   const FutureUsage::Holder usage =
       future_.MakeHolder(growth, silent_ ? FutureUsage::Chance() : ChanceOf(survival, -prompt_steps, 0));
   bool fits = fits_in_full;
@@ -172,7 +172,7 @@ void Outlook::Add(Lease& lease) {
 // Among the lengths of its class, whose newest table is its own from now on.
 void Outlook::Count(Lease& lease, int64_t emitted_now) {
   HolderState& state = lease.holder;
-  state.table = lengths_.Use(lease.tenant_name);
+  state.table = lengths_.Use(lease.output_class);
   state.counted_tokens = std::clamp<int64_t>(emitted_now, 0, std::max<int64_t>(0, lease.max_output_tokens));
   lengths_.Enter(state.table, state.counted_tokens);
 }
@@ -201,7 +201,7 @@ void Outlook::Remove(Lease& lease, const Ended& ended) {
   const int64_t tokens = ended.output_tokens >= 0 ? ended.output_tokens : emitted_tokens(lease);
   const bool cut = ended.cut || tokens >= lease.max_output_tokens;
   if (lease.max_output_tokens > 0) {
-    lengths_.Ended(lease.tenant_name, std::min(tokens, lease.max_output_tokens),
+    lengths_.Ended(lease.output_class, std::min(tokens, lease.max_output_tokens),
                    cut ? OutputLengths::End::kCut : OutputLengths::End::kStopped);
   }
   Take(lease);

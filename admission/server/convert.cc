@@ -40,8 +40,11 @@ Converter::Converter(const ModelTable& models, const Controller& controller, con
       ttl_(FromProto(config.leases().ttl())) {}
 
 std::optional<Refusal> Converter::CheckIds(const v1::AdmitRequest& in) const {
-  const std::pair<const char*, const std::string*> ids[] = {
-      {"request_id", &in.request_id()}, {"model", &in.model()}, {"tenant", &in.tenant()}, {"instance", &in.instance()}};
+  const std::pair<const char*, const std::string*> ids[] = {{"request_id", &in.request_id()},
+                                                            {"model", &in.model()},
+                                                            {"tenant", &in.tenant()},
+                                                            {"instance", &in.instance()},
+                                                            {"route", &in.route()}};
   for (const auto& [field, id] : ids) {
     if (id->size() > most_id_bytes_) {
       return Invalid(field, absl::StrCat(id->size(), " bytes are over the limit of ", most_id_bytes_, ": shorten it"));
@@ -147,6 +150,7 @@ std::optional<Refusal> Converter::ToRequest(const v1::AdmitRequest& in, const Ca
   request->request_id = in.request_id();
   request->caller = caller.id;
   request->tenant = in.tenant();
+  request->route = in.route();
   request->model = model->id;
   request->instance = kAnyInstance;
   if (!in.instance().empty()) {

@@ -1,17 +1,21 @@
 #include "admission/server/ext_proc_call.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "admission/server/admission_service.h"
 #include "admission/server/chat_body.h"
 #include "admission/server/durations.h"
 #include "admission/server/ext_proc_messages.h"
+#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
 
 // Answers not yet taken by the gateway: beyond it nothing more is read.
 constexpr size_t kMostOwed = 32;
+constexpr size_t kMostRouteBytes = 128;
 
 Refusal NoBody() {
   return {Outcome::kRejectedInvalidRequest, "body", "missing: a generation request has a JSON body"};
@@ -75,13 +79,15 @@ void ProcessCall::OnMessage() {
 }
 
 void ProcessCall::OnRequestHeaders(const HttpHeaders& headers) {
-  const bool generation = IsGeneration(HeaderOf(headers, ":method"), HeaderOf(headers, ":path"));
+  const std::string_view path = HeaderOf(headers, ":path");
+  const bool generation = IsGeneration(HeaderOf(headers, ":method"), path);
   const bool bodyless = generation && headers.end_of_stream();
   {
     MutexLock lock(mutex_);
     if (end_) return;  // refused before it came
     if (phase_ == Phase::kHeaders) {
       speaks_grpc_ = HeaderOf(headers, "content-type").substr(0, 16) == "application/grpc";
+      if (generation) route_ = path.substr(0, std::min(path.find('?'), kMostRouteBytes));
       phase_ = bodyless ? Phase::kDecide : (generation ? Phase::kBody : Phase::kPassed);
       if (!bodyless) {
         ReplyLocked(ProcessingRequest::kRequestHeaders, /*of_session=*/false);
@@ -111,6 +117,7 @@ void ProcessCall::OnRequestBody(const HttpBody& body) {
     return Refuse(*std::move(refusal));
   }
   v1::AdmitRequest admit;
+  if (IsValidUtf8(route_)) admit.set_route(route_);
   admit.set_model(std::move(chat.model));
   admit.mutable_demand()->set_prompt_bytes(chat.prompt_bytes);
   admit.mutable_demand()->set_sequences(chat.sequences);

@@ -93,6 +93,7 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   // Taken under the Session's lock, so the Session is never called with it held.
   Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
+  std::string route_;  // of a generation, from its path; by the reading thread alone
   bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
   bool responded_ ABSL_GUARDED_BY(mutex_) = false;  // response headers have been seen
   bool read_held_ ABSL_GUARDED_BY(mutex_) = false;  // too much is owed to read on

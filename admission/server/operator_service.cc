@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "admission/server/durations.h"
+#include "admission/server/model_loads.h"
 #include "admission/utf8.h"
 
 namespace vramgate {
@@ -114,6 +115,18 @@ grpc::ServerUnaryReactor* OperatorServiceImpl::RevokeLease(grpc::CallbackServerC
                     MakeStatus(grpc::StatusCode::NOT_FOUND, absl::StrCat(request->name(), ": no such lease"), {}));
   }
   return Finished(context, grpc::Status::OK);
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::LoadModel(grpc::CallbackServerContext* context,
+                                                         const v1::LoadModelRequest* request,
+                                                         v1::LoadModelResponse* response) {
+  return Finished(context, vramgate::LoadModel(controller_, converter_, *request, response));
+}
+
+grpc::ServerUnaryReactor* OperatorServiceImpl::UnloadModel(grpc::CallbackServerContext* context,
+                                                           const v1::UnloadModelRequest* request,
+                                                           v1::UnloadModelResponse* response) {
+  return Finished(context, vramgate::UnloadModel(controller_, converter_, *request, response));
 }
 
 // Asks every holder to stop within `grace`.

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "admission/check.h"
+#include "admission/server/model_loads.h"
 #include "admission/server/plugin_streams.h"
 
 namespace vramgate {
@@ -130,14 +131,36 @@ void PluginConnection::Open(const v1::PluginRequest& request) {
       stream = std::make_unique<StepStream>(*this, number);
       break;
     case v1::PluginRequest::kLoadModel:
+      return OnLoad(number, request.load_model());
     case v1::PluginRequest::kUnloadModel:
-      return SayStatus(number, {grpc::StatusCode::UNIMPLEMENTED, "this version admits no model loads"});
+      return OnUnload(number, request.unload_model());
     case v1::PluginRequest::MSG_NOT_SET:
       return SayStatus(number, context_.converter.ToStatus(Refusal{Outcome::kRejectedInvalidRequest, "msg",
                                                                    "an empty message, or one of a later version"}));
   }
   Stream& opened = *streams_.emplace(number, std::move(stream)).first->second;
   if (opened.OnRequest(request)) streams_.erase(number);
+}
+
+// Either is answered by one message: the response, or an error.
+void PluginConnection::OnLoad(uint64_t number, const v1::LoadModelRequest& request) {
+  v1::LoadModelResponse answer;
+  const grpc::Status status = LoadModel(context_.controller, context_.converter, request, &answer);
+  if (!status.ok()) return SayStatus(number, status);
+  Say([&](v1::PluginResponse* response) {
+    response->set_stream(number);
+    response->mutable_load_model()->Swap(&answer);
+  });
+}
+
+void PluginConnection::OnUnload(uint64_t number, const v1::UnloadModelRequest& request) {
+  v1::UnloadModelResponse answer;
+  const grpc::Status status = UnloadModel(context_.controller, context_.converter, request, &answer);
+  if (!status.ok()) return SayStatus(number, status);
+  Say([&](v1::PluginResponse* response) {
+    response->set_stream(number);
+    response->mutable_unload_model()->Swap(&answer);
+  });
 }
 
 // The peer cannot be understood any more: it is told why, and the connection ends.

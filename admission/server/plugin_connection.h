@@ -22,10 +22,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
+#include "admission/frame_reader.h"
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/convert.h"
-#include "admission/frame_reader.h"
 #include "admission/server/stream_limit.h"
 #include "vramgate/v1/plugin.pb.h"
 
@@ -71,6 +71,8 @@ class PluginConnection : public std::enable_shared_from_this<PluginConnection> {
   bool TakeFrames();
   void OnFrame(std::string_view frame);
   void Open(const v1::PluginRequest& request);
+  void OnLoad(uint64_t number, const v1::LoadModelRequest& request);
+  void OnUnload(uint64_t number, const v1::UnloadModelRequest& request);
   void Break(const std::string& why);
 
   // Appends a message of `of`, whose Session hears when it is gone. Any thread.

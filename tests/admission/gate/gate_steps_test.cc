@@ -93,6 +93,25 @@ TEST_F(GateStepsTest, AReservationGrowsBlockByBlockAndEndsWithTheLease) {
   EXPECT_EQ(gate_->leases(), 0);
 }
 
+TEST_F(GateStepsTest, ActivationBeyondTheDeviceIsAnOveruseHereToo) {
+  GateConfig config = Pool(Assurance::kLockstep, 100);
+  config.devices[0].capacity_bytes = config.devices[0].ceiling_bytes = 100 * kBlock + 15;
+  Make(config);
+  Request request = Generate("a", 30, 100);
+  for (RankCost& cost : request.costs) cost.activation_bytes = 10;
+  const LeaseRef lease = Admit(request);
+  Costs used{};
+  used.fill({.activation_bytes = 20});
+  gate_->Progress(lease.id, used, Now(), effects_);
+  gate_->CheckInvariants();
+  EXPECT_EQ(Count(LedgerEvent::kOveruse), 2) << "a row for each of its accounts";
+  EXPECT_EQ(gate_->counts(ModelId{0}).overuses, 1);
+  gate_->Progress(lease.id, used, Now(), effects_);
+  EXPECT_EQ(gate_->counts(ModelId{0}).overuses, 1) << "said once";
+  gate_->End(lease, Gate::EndKind::kCompleted, Now(), effects_);
+  gate_->CheckInvariants();
+}
+
 TEST_F(GateStepsTest, WhereTheFutureDoesNotFitItWaits) {
   Make(Pool(Assurance::kLockstep, 21));
   const LeaseRef first = Admit(Generate("first", 160, 80));   // 10 blocks now, 15 in the end

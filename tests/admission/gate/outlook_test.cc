@@ -94,7 +94,7 @@ TEST(OutlookTest, NoLevelIsStricterThanTheOneBelow) {
   for (int run = 0; run < 40; ++run) {
     Bench a(SpecOf(Assurance::kLockstep));
     Bench b(SpecOf(Assurance::kStatistical));
-    for (int i = 0; i < 300; ++i) b.lengths.Ended("", 1 + below(400), OutputLengths::End::kStopped);
+    for (int i = 0; i < 300; ++i) b.lengths.Ended(0, 1 + below(400), OutputLengths::End::kStopped);
     for (int step = 0; step < 400; ++step) {
       const int64_t prompt = 1 + below(1500);
       const int64_t most = 1 + below(1000);
