@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/e2e/sidecar.h"
+#include "tests/support/sidecar_yaml.h"
 
 namespace vramgate {
 namespace {
@@ -200,6 +201,50 @@ std::string Call(const std::string& address, const std::string& method, const st
   (void)answer.Dump(&slices);
   for (const grpc::Slice& part : slices) bytes.append(reinterpret_cast<const char*>(part.begin()), part.size());
   return bytes;
+}
+
+// A model whose fixed bytes do not fit beside the others is loaded once there is room, and unloaded once nobody uses it.
+TEST(OperatorE2eTest, ALoadIsAnAdmissionAndAnUnloadWaitsForItsLeases) {
+  Sidecar sidecar(ModelYaml("big", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 9500MiB, loaded: false})"));
+  const auto load = [&](v1::LoadModelResponse* response) {
+    grpc::ClientContext context;
+    v1::LoadModelRequest request;
+    request.set_model("big");
+    return sidecar.operations().LoadModel(&context, request, response);
+  };
+  const auto unload = [&](std::string_view model, std::string_view instance, v1::UnloadModelResponse* response) {
+    grpc::ClientContext context;
+    v1::UnloadModelRequest request;
+    request.set_model(std::string(model));
+    request.set_instance(std::string(instance));
+    return sidecar.operations().UnloadModel(&context, request, response);
+  };
+  v1::AdmitRequest ask = Ask(10);
+  ask.set_model("big");
+  v1::AdmitResponse admitted;
+  EXPECT_EQ(sidecar.Admit(ask, &admitted).error_code(), grpc::StatusCode::UNAVAILABLE);
+  v1::LoadModelResponse loaded;
+  const grpc::Status refused = load(&loaded);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(refused.error_message().find("device/0 lacks "), std::string::npos) << refused.error_message();
+
+  SessionClient holder(sidecar.admission(), Ask(100, "", "a"));
+  ASSERT_TRUE(holder.AwaitGrant());
+  const int64_t before = sidecar.Account("device/0").fixed_bytes();
+  v1::UnloadModelResponse unloaded;
+  EXPECT_EQ(unload("m", "", &unloaded).error_code(), grpc::StatusCode::INVALID_ARGUMENT) << "it has two";
+  EXPECT_EQ(unload("m", "z", &unloaded).error_code(), grpc::StatusCode::NOT_FOUND);
+  ASSERT_TRUE(unload("m", "a", &unloaded).ok());
+  EXPECT_TRUE(unloaded.draining());
+  EXPECT_EQ(unloaded.leases(), 1);
+  EXPECT_EQ(sidecar.Account("device/0").fixed_bytes(), before);
+  EXPECT_EQ(load(&loaded).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(holder.Release().ok());
+  ASSERT_TRUE(Eventually([&] { return load(&loaded).ok(); }));
+  EXPECT_GT(loaded.fixed_bytes(), int64_t{9500} << 20);
+  ASSERT_TRUE(sidecar.Admit(ask, &admitted).ok());
+  EXPECT_EQ(admitted.lease().instance(), "a");
+  sidecar.Release(admitted.lease().name());
 }
 
 TEST(OperatorE2eTest, HealthAndReflectionAnswer) {
