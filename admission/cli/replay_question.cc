@@ -243,7 +243,7 @@ std::vector<Flag> FlagsOf(ReplayFlags& f) {
       {"--block-tokens", &f.block_tokens, "N", "tokens of a KV block (default: the config's, or 16)"},
       {"--ledger", &f.ledger, "FILE", "write the ledger; with several policies FILE.POLICY each"},
       {"--plot", &f.plot, "FILE.svg", "draw KV, queue and waits over time"},
-      {"--sweep", &f.sweep, "", "find the smallest pool and the longest queue that meet --target-wait"},
+      {"--sweep", &f.sweep, "", "find the smallest pool, the longest queue and the least risk that meet --target-wait"},
       {"--target-wait", &f.target_wait, "S", "seconds that at most 1 % may wait longer"},
       {.names = "--format",
        .target = &f.format,

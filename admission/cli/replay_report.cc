@@ -111,6 +111,11 @@ std::string SweepJson(const std::vector<SweepAnswer>& answers) {
       json["queue_wait_p99_s"] = found.with_queue.wait_p99_s;
       json["queue_rejected"] = found.with_queue.rejected;
     }
+    json["risk"] = found.risk ? Json(*found.risk) : Json(nullptr);
+    if (found.risk) {
+      json["risk_wait_p99_s"] = found.with_risk.wait_p99_s;
+      json["risk_revocation_rate"] = found.with_risk.revocation_rate;
+    }
     list.push_back(std::move(json));
   }
   return list.dump(2) + "\n";
@@ -134,7 +139,8 @@ std::string ReplayText(const std::vector<ReplayAnswer>& answers) {
 
 std::string SweepText(const std::vector<SweepAnswer>& answers) {
   std::vector<Row> rows = {
-      {"policy", "wait p99 at most", "KV tokens", "then p99", "used", "or queue", "then p99", "rejected"}};
+      {"policy", "wait p99 at most", "KV tokens", "then p99", "used", "or queue", "then p99", "rejected",
+       "or risk", "then p99", "revoked"}};
   for (const SweepAnswer& answer : answers) {
     const SweepResult& found = answer.found;
     const bool pool = found.kv_tokens.has_value();
@@ -143,7 +149,10 @@ std::string SweepText(const std::vector<SweepAnswer>& answers) {
                     pool ? Seconds(found.with_pool.wait_p99_s) : "-", pool ? Percent(found.with_pool.utilization) : "-",
                     queue ? absl::StrCat(*found.queue_requests) : "none",
                     queue ? Seconds(found.with_queue.wait_p99_s) : "-",
-                    queue ? absl::StrCat(found.with_queue.rejected) : "-"});
+                    queue ? absl::StrCat(found.with_queue.rejected) : "-",
+                    found.risk ? absl::StrFormat("%g", *found.risk) : "-",
+                    found.risk ? Seconds(found.with_risk.wait_p99_s) : "-",
+                    found.risk ? Percent(found.with_risk.revocation_rate) : "-"});
   }
   return Table(rows);
 }

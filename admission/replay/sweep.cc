@@ -16,7 +16,10 @@ class Search {
 
   // Whether the target is met; the result then goes to *best.
   bool Meets(const ReplayInput& input, bool refusals, ReplayResult* best) {
-    ReplayResult result = Replay(run_, input, {});
+    return Meets(run_, input, refusals, best);
+  }
+  bool Meets(const PolicyRun& run, const ReplayInput& input, bool refusals, ReplayResult* best) {
+    ReplayResult result = Replay(run, input, {});
     if (progress_) progress_(++out_.runs);
     const bool met = result.wait_p99_s <= out_.target_wait_s && (refusals || result.rejected == 0);
     if (met) *best = std::move(result);
@@ -66,6 +69,18 @@ class Search {
     out_.queue_requests = enough;
   }
 
+  void Risk() {
+    if (run_.kind->level != Assurance::kStatistical) return;
+    ReplayInput input = input_;
+    input.gate.queue.max_wait = absl::InfiniteDuration();
+    input.gate.queue.max_requests = input.gate.queue.max_tokens = kUnlimitedBytes;
+    for (const double risk : kSweepRisks) {
+      if (!Meets({.kind = run_.kind, .risk = risk}, input, /*refusals=*/false, &out_.with_risk)) continue;
+      out_.risk = risk;
+      return;
+    }
+  }
+
   SweepResult Take() { return std::move(out_); }
 
  private:
@@ -83,6 +98,7 @@ SweepResult Sweep(const PolicyRun& run, const ReplayInput& input, double target_
   Search search(run, input, target_wait_s, progress);
   search.Pool(resize);
   search.Queue();
+  search.Risk();
   return search.Take();
 }
 

@@ -1,11 +1,12 @@
-// The limits that meet a stated wait: how small the pool may be, and how long the queue.
+// The limits that meet a stated wait: how small the pool may be, how long the queue, and how small the risk.
 //
 //   const SweepResult found = Sweep(kind, input, 5, resize, nullptr);
 //
-// Both by bisection over whole replays: the wait falls as the pool grows, and as the queue is cut. Used by
-// `vramgate replay --sweep`. Pure, one thread.
+// The first two by bisection over whole replays: the wait falls as the pool grows, and as the queue is cut. Risks are tried
+// from the least on. Used by `vramgate replay --sweep`. Pure, one thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -25,7 +26,12 @@ struct SweepResult {
   // refused.
   std::optional<int64_t> queue_requests;
   ReplayResult with_queue;
+  // Of a policy that has one: with the pool as given and a queue without limits, the least of kSweepRisks.
+  std::optional<double> risk;
+  ReplayResult with_risk;
 };
+
+inline constexpr std::array<double, 8> kSweepRisks = {1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2};
 
 inline constexpr int64_t kMostSweepTokens = int64_t{1} << 36;
 

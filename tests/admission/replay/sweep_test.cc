@@ -41,5 +41,20 @@ TEST(SweepTest, AQueueThatIsNeverTooLongIsLeftAlone) {
   EXPECT_EQ(found.with_queue.rejected, 0);
 }
 
+// The risk that is found meets the target; the next smaller one does not.
+TEST(SweepTest, FindsTheLeastRiskThatMeetsTheTarget) {
+  const ReplayInput input = InputOf(Slice("azure2023_conv_1500", 1500), 30'000, 1024, 2);
+  const PolicyKind* statistical = FindPolicy("statistical");
+  const double least_s = Replay({statistical, kSweepRisks.front()}, input, {}).wait_p99_s;
+  const double most_s = Replay({statistical, kSweepRisks.back()}, input, {}).wait_p99_s;
+  ASSERT_LT(most_s, least_s);
+  const SweepResult found = Sweep({statistical, 1e-3}, input, (most_s + least_s) / 2, Resize, nullptr);
+  ASSERT_TRUE(found.risk);
+  EXPECT_LE(found.with_risk.wait_p99_s, found.target_wait_s);
+  EXPECT_GT(*found.risk, kSweepRisks.front());
+  EXPECT_EQ(found.with_risk.rejected, 0);
+  EXPECT_FALSE(Sweep({FindPolicy("lockstep")}, input, most_s, Resize, nullptr).risk) << "it takes none";
+}
+
 }  // namespace
 }  // namespace vramgate
