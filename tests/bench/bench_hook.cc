@@ -44,8 +44,8 @@ namespace {
 
 constexpr int64_t kSecondNs = 1'000'000'000;
 // As they are on the wire for the request below.
-constexpr size_t kAdmitBytes = 68;
-constexpr size_t kGrantBytes = 83;
+constexpr size_t kAdmitBytes = 60;
+constexpr size_t kGrantBytes = 84;
 constexpr size_t kEndBytes = 16;
 constexpr size_t kStatusBytes = 12;
 
