@@ -136,6 +136,13 @@ void Client::Tell(Event::Kind kind, const Entry& entry) {
   Notice({.kind = kind, .callbacks = entry.callbacks, .lease = entry.id(), .answer = entry.answer});
 }
 
+// For its caller it is over.
+void Client::TellEnded(Entry& entry) {
+  Tell(Event::Kind::kEnded, entry);
+  listeners_ -= entry.caller == Entry::Caller::kCallbacks;
+  local_bytes_ -= std::exchange(entry.local_bytes, 0);
+}
+
 // entry.answer is the grant.
 void Client::Grant(Entry& entry) {
   entry.state = Entry::State::kHeld;
@@ -151,8 +158,7 @@ void Client::Refuse(Entry& entry, Answer answer) {
   entry.answer = std::move(answer);
   if (!held) Tell(Event::Kind::kDecision, entry);
   if (held && !told && entry.answer.code != VG_OK) Tell(Event::Kind::kRevoked, entry);
-  Tell(Event::Kind::kEnded, entry);
-  local_bytes_ -= std::exchange(entry.local_bytes, 0);
+  TellEnded(entry);
   changed_.notify_all();
   if (entry.caller == Entry::Caller::kCallbacks || entry.answer.code == VG_OK) return leases_.Erase(entry);
   entry.state = Entry::State::kDone;  // until its caller has asked
@@ -176,8 +182,7 @@ void Client::Leave(Entry& entry, const vg_usage& usage, bool ack) {
     case Entry::State::kFree:
       return;
   }
-  Tell(Event::Kind::kEnded, entry);
-  local_bytes_ -= std::exchange(entry.local_bytes, 0);
+  TellEnded(entry);
   if (entry.asked && ack && entry.known && (entry.answer.flags & VG_FLAG_REVOKED)) {
     AppendRevokeAck(entry.id(), &link_.out());
   } else if (entry.asked) {

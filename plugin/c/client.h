@@ -84,6 +84,7 @@ class Client {
   void Ask(Entry& entry);
   void Send();
   void Tell(Event::Kind kind, const Entry& entry);
+  void TellEnded(Entry& entry);
   void Grant(Entry& entry);
   void Refuse(Entry& entry, Answer answer);
   void Forget(Entry& entry);
@@ -109,6 +110,7 @@ class Client {
   void Make(Event& event);
   int64_t DoWhatIsDue();
   void DueAt(int64_t at_ns);
+  void Listen();
   void TryConnect();
   void Heard();
   void Resume();
@@ -139,7 +141,9 @@ class Client {
   int64_t backoff_ns_ = 0;         // after it
   int64_t usage_at_ns_ = kNever;   // usage is told then
   int64_t answer_by_ns_ = kNever;  // something was asked, and nothing has come since
+  int64_t watch_at_ns_ = kNever;   // the thread listens again then
   int sleepers_ = 0;               // in Await
+  int listeners_ = 0;              // leases with callbacks, not ended
   int64_t planned_ns_ = 0;         // the thread sleeps until then at most
   bool heard_ = false;             // on this connection: it may be used
   bool away_ = false;

@@ -19,7 +19,11 @@ vg_code Client::AdmitAsync(const vg_admit_args& args, const vg_callbacks* callba
   const Lock lock(mutex_);
   Entry* entry = Make(args, callbacks == nullptr ? Entry::Caller::kPolls : Entry::Caller::kCallbacks);
   if (entry == nullptr) return VG_RESOURCE_EXHAUSTED;
-  if (callbacks != nullptr) entry->callbacks = *callbacks;
+  if (callbacks != nullptr) {
+    entry->callbacks = *callbacks;
+    ++listeners_;
+    if (watch_at_ns_ != kNever) Listen();
+  }
   *out = entry->id();
   if (away_) {
     DecideAway(*entry);
@@ -65,6 +69,7 @@ vg_code Client::TryAdmit(const vg_admit_args& args, int64_t timeout_ns, Answer* 
 
 vg_code Client::Poll(vg_lease id, Answer* answer) {
   const Lock lock(mutex_);
+  if (watch_at_ns_ != kNever && !broken_) Read();  // else the thread has
   Entry* entry = leases_.Find(id);
   if (entry == nullptr || entry->state == Entry::State::kEnding) {
     *answer = {.code = VG_NOT_FOUND, .reason = "NOT_FOUND", .message = "no such lease any more"};
@@ -125,6 +130,7 @@ vg_code Client::ReportSteps(const vg_step_report& report, OnSteps on_answer, voi
   if (step_answers_.size() == kMostStepAnswers) return VG_RESOURCE_EXHAUSTED;
   AppendSteps(kStepStream, report, &link_.out());
   step_answers_.emplace_back(on_answer, user);
+  if (watch_at_ns_ != kNever) Listen();
   Send();
   return VG_OK;
 }

@@ -4,6 +4,11 @@
 #include "plugin/c/client.h"
 
 namespace vramgate::plugin {
+namespace {
+
+constexpr int64_t kListenAgainNs = 2'000'000;
+
+}  // namespace
 
 void Client::Notice(Event event) {
   if (events_.empty() && !on_own_thread()) link_.Wake();
@@ -181,6 +186,7 @@ bool Client::Await(Lock& lock, int64_t deadline_ns, const std::function<bool()>&
       continue;
     }
     read_by_call_ = true;
+    watch_at_ns_ = kNever;
     link_.Watch(false);
     while (!broken_ && !done() && NowNs() < deadline_ns) {
       const int64_t most_ns = deadline_ns - NowNs();
@@ -190,7 +196,12 @@ bool Client::Await(Lock& lock, int64_t deadline_ns, const std::function<bool()>&
       Read();
     }
     read_by_call_ = false;
-    link_.Watch(true);
+    if (listeners_ > 0 || !step_answers_.empty()) {
+      link_.Watch(true);
+    } else {  // the next such call will read what comes for this one; the thread looks only when none is made
+      watch_at_ns_ = NowNs() + kListenAgainNs;
+      DueAt(watch_at_ns_);
+    }
     if (broken_ || answer_by_ns_ != kNever) link_.Wake();  // that is for the client's thread to see to
     if (sleepers_ > 0) changed_.notify_all();
   }

@@ -21,7 +21,8 @@ void Client::Run() {
     {
       Lock lock(mutex_);
       if (!read_by_call_ && link_.up() && !broken_) {
-        Read();
+        if (watch_at_ns_ <= NowNs()) Listen();
+        if (watch_at_ns_ == kNever) Read();
         if (!broken_) Send();
       }
       next_ns = DoWhatIsDue();
@@ -80,6 +81,12 @@ void Client::Make(Event& event) {
   }
 }
 
+// The thread reads what comes, from here on.
+void Client::Listen() {
+  watch_at_ns_ = kNever;
+  link_.Watch(true);
+}
+
 // The thread is to be awake then.
 void Client::DueAt(int64_t at_ns) {
   if (at_ns >= planned_ns_) return;
@@ -98,7 +105,7 @@ int64_t Client::DoWhatIsDue() {
   if (!heard_ && !away_ && away_at_ns <= NowNs()) GoAway();
   if (usage_at_ns_ <= NowNs()) TellUsage();
   int64_t next_ns = usage_at_ns_;
-  if (!read_by_call_) next_ns = std::min(next_ns, answer_by_ns_);
+  if (!read_by_call_) next_ns = std::min({next_ns, answer_by_ns_, watch_at_ns_});
   if (!link_.up()) next_ns = std::min(next_ns, connect_at_ns_);
   if (!heard_ && !away_) next_ns = std::min(next_ns, away_at_ns);
   return next_ns;
@@ -145,6 +152,7 @@ void Client::Resume() {
 
 void Client::Break(const char* why) {
   link_.Close();
+  watch_at_ns_ = kNever;
   broken_ = false;
   answer_by_ns_ = kNever;
   if (std::exchange(heard_, false)) {
