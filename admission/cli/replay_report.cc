@@ -138,21 +138,19 @@ std::string ReplayText(const std::vector<ReplayAnswer>& answers) {
 }
 
 std::string SweepText(const std::vector<SweepAnswer>& answers) {
-  std::vector<Row> rows = {
-      {"policy", "wait p99 at most", "KV tokens", "then p99", "used", "or queue", "then p99", "rejected",
-       "or risk", "then p99", "revoked"}};
+  std::vector<Row> rows = {{"policy", "wait p99 at most", "KV tokens", "then p99", "used", "or queue", "then p99",
+                            "rejected", "or risk", "then p99", "revoked"}};
   for (const SweepAnswer& answer : answers) {
     const SweepResult& found = answer.found;
     const bool pool = found.kv_tokens.has_value();
     const bool queue = found.queue_requests.has_value();
-    rows.push_back({answer.policy, Seconds(found.target_wait_s), pool ? absl::StrCat(*found.kv_tokens) : "none",
-                    pool ? Seconds(found.with_pool.wait_p99_s) : "-", pool ? Percent(found.with_pool.utilization) : "-",
-                    queue ? absl::StrCat(*found.queue_requests) : "none",
-                    queue ? Seconds(found.with_queue.wait_p99_s) : "-",
-                    queue ? absl::StrCat(found.with_queue.rejected) : "-",
-                    found.risk ? absl::StrFormat("%g", *found.risk) : "-",
-                    found.risk ? Seconds(found.with_risk.wait_p99_s) : "-",
-                    found.risk ? Percent(found.with_risk.revocation_rate) : "-"});
+    rows.push_back(
+        {answer.policy, Seconds(found.target_wait_s), pool ? absl::StrCat(*found.kv_tokens) : "none",
+         pool ? Seconds(found.with_pool.wait_p99_s) : "-", pool ? Percent(found.with_pool.utilization) : "-",
+         queue ? absl::StrCat(*found.queue_requests) : "none", queue ? Seconds(found.with_queue.wait_p99_s) : "-",
+         queue ? absl::StrCat(found.with_queue.rejected) : "-", found.risk ? absl::StrFormat("%g", *found.risk) : "-",
+         found.risk ? Seconds(found.with_risk.wait_p99_s) : "-",
+         found.risk ? Percent(found.with_risk.revocation_rate) : "-"});
   }
   return Table(rows);
 }

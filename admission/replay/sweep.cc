@@ -15,9 +15,7 @@ class Search {
   }
 
   // Whether the target is met; the result then goes to *best.
-  bool Meets(const ReplayInput& input, bool refusals, ReplayResult* best) {
-    return Meets(run_, input, refusals, best);
-  }
+  bool Meets(const ReplayInput& input, bool refusals, ReplayResult* best) { return Meets(run_, input, refusals, best); }
   bool Meets(const PolicyRun& run, const ReplayInput& input, bool refusals, ReplayResult* best) {
     ReplayResult result = Replay(run, input, {});
     if (progress_) progress_(++out_.runs);

@@ -2,8 +2,8 @@
 //
 //   const SweepResult found = Sweep(kind, input, 5, resize, nullptr);
 //
-// The first two by bisection over whole replays: the wait falls as the pool grows, and as the queue is cut. Risks are tried
-// from the least on. Used by `vramgate replay --sweep`. Pure, one thread.
+// The first two by bisection over whole replays: the wait falls as the pool grows, and as the queue is cut. Risks are
+// tried from the least on. Used by `vramgate replay --sweep`. Pure, one thread.
 #pragma once
 
 #include <array>

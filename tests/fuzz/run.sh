@@ -26,6 +26,7 @@ if [ -n "$keep" ]; then mkdir -p "$keep"; fi
 case $name in
   model_config) corpus+=(tests/data/models) ;;
   engine_log | metrics_page) corpus+=(tests/data/engines) ;;
+  trace) corpus+=(tests/data/traces) ;;
 esac
 if [ -e "tests/fuzz/$name.dict" ]; then options+=(-dict="tests/fuzz/$name.dict"); fi
 
