@@ -226,8 +226,7 @@ int ThreadsNow() {
 
 std::string Config(const TemporaryDirectory& directory) {
   const std::string path = directory.At("gate.yaml");
-  std::ofstream(path) << ListenersYaml(directory.path()) << "  plugin: \"unix:" << directory.At("plugin.sock") << "\"\n"
-                      << DevicesYaml(1) << "models:\n"
+  std::ofstream(path) << ListenersYaml(directory.path()) << DevicesYaml(1) << "models:\n"
                       << ModelYaml("m", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 9GiB})")
                       << "log: {level: warning}\n";
   return path;
