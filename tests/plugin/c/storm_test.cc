@@ -110,6 +110,7 @@ void Storm(const FakeSidecar::Options& options) {
       o->when_away = VG_FAIL_OPEN;
       o->away_after_ns = 20'000'000;
     });
+    ASSERT_TRUE(Soon([&] { return client.State().connected == 1; }));
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back(
