@@ -1,87 +1,17 @@
-// Every function of the C ABI against a real sidecar, in a process of its own that is killed and stopped.
-#include <signal.h>
+// Every function of the C ABI against a real sidecar.
+#include <grpcpp/grpcpp.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <grpcpp/grpcpp.h>
-
 #include <atomic>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "tests/plugin/c/rig.h"
-#include "tests/support/child.h"
-#include "tests/support/sidecar_yaml.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/plugin/c/sidecar_test.h"
 #include "vramgate/v1/operator.grpc.pb.h"
 
 namespace vramgate {
 namespace {
 
-class ClientTest : public testing::Test {
- protected:
-  ClientTest() {
-    std::ofstream(directory_.At("gate.yaml"))
-        << ListenersYaml(directory_.path()) << DevicesYaml(1) << "models:\n"
-        << ModelYaml("m", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB}
-    min_tokens_per_s: 0.001)")
-        << "leases: {abort_linger: 20ms}\nlog: {level: warning}\n";
-    Start();
-  }
-  // The budget is as it began, and the ledger clean.
-  ~ClientTest() override {
-    EXPECT_TRUE(Settles(0, 0, 0));
-    EXPECT_EQ(Reserved(), 0);
-    sidecar_->Signal(SIGTERM);
-    EXPECT_EQ(sidecar_->Wait(), 0) << sidecar_->ReadErrors();
-    const Ran audit = RunToEnd({VRAMGATE_PROGRAM, "audit", Ledger()});
-    EXPECT_EQ(audit.status, 0) << audit.out;
-  }
-
-  void Start() {
-    ++starts_;
-    sidecar_ = std::make_unique<Child>(std::vector<std::string>{VRAMGATE_PROGRAM, "serve", "--config",
-                                                                directory_.At("gate.yaml"), "--ledger", Ledger()});
-    EXPECT_TRUE(sidecar_->ReadLine().starts_with("ready "));
-  }
-  void Kill() {
-    sidecar_->Signal(SIGKILL);
-    EXPECT_EQ(sidecar_->Wait(), 128 + SIGKILL);
-  }
-  std::string Ledger() const { return directory_.At("ledger" + std::to_string(starts_) + ".csv"); }
-
-  nlohmann::json Status() const {
-    const Ran ran = RunToEnd(
-        {VRAMGATE_PROGRAM, "status", "--target", "unix:" + directory_.At("operator.sock"), "--format", "json"});
-    EXPECT_EQ(ran.status, 0) << ran.err;
-    return nlohmann::json::parse(ran.out);
-  }
-  bool Settles(int held, int waiting, int lingering) const {
-    return Soon([&] {
-      const nlohmann::json status = Status();
-      return status["held"] == held && status["waiting"] == waiting && status["lingering"] == lingering;
-    });
-  }
-  int64_t Reserved() const {
-    const nlohmann::json status = Status();
-    int64_t bytes = 0;
-    for (const nlohmann::json& account : status["accounts"]) {
-      const nlohmann::json& reserved = account["reserved_bytes"];
-      bytes += reserved.is_string() ? std::stoll(reserved.get<std::string>()) : reserved.get<int64_t>();
-    }
-    return bytes;
-  }
-  bool Back(Client& client) {
-    return Soon([&] { return client.State().connected == 1; });
-  }
-
-  const TemporaryDirectory directory_;
-  const std::string target_ = "unix:" + directory_.At("plugin.sock");
-  int starts_ = 0;
-  std::unique_ptr<Child> sidecar_;
-};
-
-constexpr int64_t kMiB = 1 << 20;
+using ClientTest = SidecarTest;
 
 TEST_F(ClientTest, TryIsGrantedOrRefusedAtOnce) {
   Client client(target_);
@@ -301,114 +231,6 @@ TEST_F(ClientTest, AKilledClientLingersUntilItsEngineIsIdle) {
   ASSERT_TRUE(Back(engine));
   EXPECT_EQ(engine.vg->report_steps(engine.client, &idle, nullptr, nullptr), VG_OK);
   EXPECT_TRUE(Settles(0, 0, 0));
-}
-
-// --- The sidecar dies ---
-
-TEST_F(ClientTest, HeldLeasesAreDeclaredAgainAfterARestart) {
-  Client client(target_);
-  Asked asked;
-  ASSERT_EQ(client.Admit(Ask(700), &asked), VG_OK);
-  ASSERT_EQ(asked.AwaitDecision(), VG_OK);
-  Kill();
-  Start();
-  ASSERT_TRUE(Back(client));
-  EXPECT_TRUE(Settles(1, 0, 0));
-  EXPECT_EQ(Reserved(), 700 * kMiB + 700 * 128);
-  client.Release(asked.lease);
-  asked.AwaitEnd();
-  EXPECT_TRUE(asked.revoked.empty());
-}
-
-TEST_F(ClientTest, FailClosedRefusesWhileAwayAndWaitersWithIt) {
-  Client client(target_, [](vg_client_options* o) { o->away_after_ns = 200'000'000; });
-  vg_lease lease = 0;
-  ASSERT_EQ(client.Try(Ask(1000), &lease), VG_OK);
-  Asked waiter;
-  ASSERT_EQ(client.Admit(Ask(1000), &waiter), VG_OK);
-  ASSERT_TRUE(Settles(1, 1, 0));
-  Kill();
-  EXPECT_EQ(waiter.AwaitDecision(), VG_UNAVAILABLE);
-  EXPECT_STREQ(waiter.decision().reason, "GATE_AWAY");
-  waiter.AwaitEnd();
-  vg_lease refused = 0;
-  EXPECT_EQ(client.Try(Ask(1), &refused), VG_UNAVAILABLE);
-  EXPECT_EQ(client.State().away, 1);
-  EXPECT_EQ(client.Poll(lease), VG_OK) << "what was granted stays";
-  Start();
-  ASSERT_TRUE(Back(client));
-  EXPECT_EQ(client.Try(Ask(10), &refused), VG_RESOURCE_EXHAUSTED) << "what is held came first";
-  client.Release(lease);
-  EXPECT_EQ(client.Try(Ask(10), &refused), VG_OK);
-  client.Release(refused);
-}
-
-TEST_F(ClientTest, FailOpenGrantsAndDeclaresWhenTheSidecarIsBack) {
-  Client client(target_, [](vg_client_options* o) { o->when_away = VG_FAIL_OPEN, o->away_after_ns = 0; });
-  ASSERT_TRUE(Back(client));
-  Kill();
-  vg_lease lease = 0;
-  vg_lease over = 0;
-  ASSERT_EQ(client.Try(Ask(800), &lease), VG_OK);
-  EXPECT_TRUE(client.decision.flags & VG_FLAG_AWAY);
-  vg_admit_args never_waits = Ask(800);
-  never_waits.max_wait_ns = 0;
-  ASSERT_EQ(client.Try(never_waits, &over), VG_OK);
-  EXPECT_EQ(client.State().held_away, 2);
-  Start();
-  ASSERT_TRUE(Back(client));
-  EXPECT_TRUE(Settles(1, 1, 0)) << "there is room for one: the other is in the queue";
-  client.Release(lease);
-  EXPECT_TRUE(Settles(1, 0, 0));
-  EXPECT_TRUE(Soon([&] { return client.State().held_away == 0; }));
-  client.Release(over);
-}
-
-TEST_F(ClientTest, ALocalShareGrantsWhatItCanPrice) {
-  Client client(target_, [](vg_client_options* o) {
-    o->when_away = VG_LOCAL_SHARE, o->away_after_ns = 0, o->local_share_bytes = 250 * kMiB;
-  });
-  ASSERT_TRUE(Back(client));
-  vg_lease known = 0;
-  ASSERT_EQ(client.Try(Ask(100), &known), VG_OK);
-  client.Release(known);
-  ASSERT_TRUE(Settles(0, 0, 0));
-  Kill();
-  vg_lease first = 0;
-  vg_lease second = 0;
-  vg_lease none = 0;
-  ASSERT_EQ(client.Try(Ask(60), &first), VG_OK);
-  EXPECT_EQ(client.decision.vram_bytes, 100 * kMiB + 100 * 128) << "as much as one that was larger";
-  EXPECT_STREQ(client.decision.instance, "a");
-  EXPECT_EQ(client.Try(Ask(101), &none), VG_UNAVAILABLE) << "no such large one was priced before";
-  vg_admit_args priced = Ask(101);
-  priced.vram_bytes = 140 * kMiB;
-  ASSERT_EQ(client.Try(priced, &second), VG_OK);
-  EXPECT_EQ(client.Try(Ask(60), &none), VG_RESOURCE_EXHAUSTED);
-  EXPECT_STREQ(client.decision.reason, "LOCAL_SHARE");
-  client.Release(first);
-  ASSERT_EQ(client.Try(Ask(60), &first), VG_OK) << "its part of the share is back";
-  Start();
-  ASSERT_TRUE(Back(client));
-  EXPECT_TRUE(Settles(2, 0, 0));
-  EXPECT_EQ(client.State().local_bytes, 0);
-  client.Release(first);
-  client.Release(second);
-}
-
-// It accepts connections and says nothing: found out by what it owes.
-TEST_F(ClientTest, AHungSidecarIsAwayToo) {
-  Client client(target_);
-  ASSERT_TRUE(Back(client));
-  sidecar_->Signal(SIGSTOP);
-  vg_lease lease = 0;
-  EXPECT_EQ(client.Try(Ask(1), &lease, 20'000'000), VG_DEADLINE_EXCEEDED) << "not longer than it was told to";
-  EXPECT_TRUE(Soon([&] { return client.State().away == 1; }));
-  EXPECT_EQ(client.Try(Ask(1), &lease), VG_UNAVAILABLE);
-  sidecar_->Signal(SIGCONT);
-  ASSERT_TRUE(Back(client));
-  ASSERT_EQ(client.Try(Ask(1000), &lease), VG_OK) << "the answer that came late was given back";
-  client.Release(lease);
 }
 
 }  // namespace
