@@ -19,7 +19,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from vramgate import _wire
 from vramgate.errors import CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, Refused, Unreachable
@@ -116,8 +116,7 @@ class _Protocol(asyncio.Protocol):
         self._decoder = _wire.FrameDecoder()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one in deed, not in name
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -2,8 +2,8 @@
 
 A request that generates is held while it waits in the gate's queue, refused with 429, 413 or 503 where the gate
 refuses, and passed on, its body unchanged, where it grants. The lease ends with the last chunk of the answer, with the
-client's leaving (also while it waits) or with an error. A lease that is taken back ends the request: one that nobody has
-seen anything of is asked for and run again, a stream gets an error event. Settings: vramgate.settings.
+client's leaving (also while it waits) or with an error. A lease that is taken back ends the request: one that nobody
+has seen anything of is asked for and run again, a stream gets an error event. Settings: vramgate.settings.
 
 Thread rule: one event loop an app. Any number of processes may each have one. It keeps no thread and no state on disk.
 """

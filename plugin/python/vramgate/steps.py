@@ -10,7 +10,8 @@
 One report is under way at a time; what happens meanwhile is said together with the next. An idle engine says so, and
 again every half second. A connection that breaks is made again.
 
-Thread rule: all methods from one thread (the engine's scheduler). Lifetime rule: its thread is a daemon; stop() ends it.
+Thread rule: all methods from one thread (the engine's scheduler). Lifetime rule: its thread is a daemon; stop() ends
+it.
 """
 
 from __future__ import annotations

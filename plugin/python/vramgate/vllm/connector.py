@@ -3,10 +3,11 @@
     vllm serve MODEL --kv-transfer-config '{"kv_connector": "VramgateConnector",
         "kv_connector_module_path": "vramgate.vllm.connector", "kv_role": "kv_both"}'
 
-From it the gate knows how far every request is, when one has ended in the engine (and not just for its client), and when
-the engine is idle. `assurance: lockstep` and `statistical` need that; at any level it makes leases end exactly, also those
-of an API server that died. Settings: VRAMGATE_TARGET, VRAMGATE_MODEL (else the served name), VRAMGATE_INSTANCE (needed;
-`{rank}` is the data-parallel rank), or `target`, `model`, `instance` in kv_connector_extra_config.
+From it the gate knows how far every request is, when one has ended in the engine (and not just for its client), and
+when the engine is idle. `assurance: lockstep` and `statistical` need that; at any level it makes leases end exactly,
+also those of an API server that died. Settings: VRAMGATE_TARGET, VRAMGATE_MODEL (else the served name),
+VRAMGATE_INSTANCE (needed; `{rank}` is the data-parallel rank), or `target`, `model`, `instance` in
+kv_connector_extra_config.
 
 Thread rule: the scheduler's thread; the socket is a StepReporter's, on a thread of its own.
 """

@@ -2,8 +2,8 @@
 
     VLLM_PLUGINS=vramgate VRAMGATE_TARGET=unix:/run/vramgate/plugin.sock vllm serve MODEL --api-key ...
 
-A request without the key is refused before it can take a place in the gate's queue, which the middleware door, outermost,
-cannot do. vLLM's own thread and event loop.
+A request without the key is refused before it can take a place in the gate's queue, which the middleware door,
+outermost, cannot do. vLLM's own thread and event loop.
 """
 
 from __future__ import annotations
