@@ -28,6 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_METHODS = {"POST", "PUT"}  # SGLang takes both
 _REQUEST_ID = b"x-request-id"
 _PRIORITY = re.compile(r"-?\d{1,7}", re.ASCII)
 _MOST_PRIORITY = 1_000_000  # of the gate
@@ -139,7 +140,7 @@ class Gate:
         self._client: AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not demand.is_gated(_path(scope)):
+        if scope["type"] != "http" or scope["method"] not in _METHODS or not demand.is_gated(_path(scope)):
             return await self.app(scope, receive, send)
         answer = _Answer(send)
         body = _Body(receive)

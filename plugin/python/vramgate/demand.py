@@ -141,6 +141,22 @@ def _sglang(body: Body) -> Demand:
     return _priced(prompts, choices, output_tokens)
 
 
+def _ollama(body: Body) -> Demand:
+    """SGLang's /api/chat and /api/generate."""
+    options = body.get("options")
+    most = _positive(options.get("num_predict")) if isinstance(options, dict) else None
+    return _priced([[body.get("messages"), body.get("prompt"), body.get("system"), body.get("tools")]], 1, most)
+
+
+def _vertex(body: Body) -> Demand:
+    """SGLang's /vertex_generate: texts, and parameters that all share."""
+    instances = body.get("instances")
+    texts = instances if isinstance(instances, list) and instances else [instances]
+    params = body.get("parameters")
+    sampling = params.get("sampling_params", params) if isinstance(params, dict) else {}
+    return _sglang({"text": [[text] for text in texts], "sampling_params": sampling})
+
+
 def _scoring(body: Body) -> Demand:
     """A query with each of many items: one token of each."""
     items = body.get("items")
@@ -181,6 +197,10 @@ _READERS: dict[str, Callable[[Body], Demand]] = {
     "/generate": _sglang,
     "/generative_scoring": _scoring,
     "/v1/systemone": _decisions,
+    "/v1/decisions": _decisions,
+    "/api/chat": _ollama,
+    "/api/generate": _ollama,
+    "/vertex_generate": _vertex,
     "/v1/embeddings": _pooling,
     "/v2/embed": _pooling,
     "/pooling": _pooling,
@@ -193,6 +213,8 @@ _READERS: dict[str, Callable[[Body], Demand]] = {
     "/v2/rerank": _pooling,
     "/encode": _pooling,
 }
+# The engine names their requests itself, or makes as many as it likes: nobody can tell how many are to end.
+_OWN_IDS = {"/v1/responses", "/v1/systemone", "/v1/decisions"}
 # Not JSON: a file of sound, whose length says little of its tokens.
 _UPLOADS = {"/v1/audio/transcriptions", "/v1/audio/translations"}
 # SageMaker's door: what it is shows in the body.
@@ -239,7 +261,7 @@ def asked(path: str, raw: bytes) -> Asked | None:
         model=model if isinstance(model, str) else "",
         demand=demand,
         request_id=request_id if isinstance(request_id, str) else "",
-        counted=body.get("use_beam_search") is not True and path not in ("/v1/responses", "/v1/systemone"),
+        counted=body.get("use_beam_search") is not True and path not in _OWN_IDS,
         streams=body.get("stream") is True,
         background=body.get("background") is True,
     )

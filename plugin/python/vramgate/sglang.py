@@ -2,8 +2,9 @@
 
     pip install vramgate && VRAMGATE_TARGET=unix:/run/vramgate/plugin.sock python -m sglang.launch_server ...
 
-SGLang calls register() in each of its processes; the hook runs where the HTTP server is set up, and adds the same ASGI gate
-as elsewhere. SGLANG_PLUGINS, where it is set, must name `vramgate`.
+SGLang calls register() before its server starts; the hook adds the same ASGI gate as elsewhere. VRAMGATE_MODEL is
+needed, since its own /generate names no model, and SGLANG_PLUGINS, where it is set, must name `vramgate`. Not reached are
+the Rust and gRPC servers, and the workers of --tokenizer-worker-num above 1, which make their app anew.
 """
 
 from __future__ import annotations
@@ -36,5 +37,7 @@ def _before_launch(*args: Any, **kwargs: Any) -> None:
 
 def register() -> None:
     """The entry point."""
+    if not Settings.from_environment().model:
+        raise ValueError("vramgate: VRAMGATE_MODEL is not set: name the model as the sidecar's config does")
     registry = importlib.import_module("sglang.srt.plugins.hook_registry")
     registry.HookRegistry.register(TARGET, _before_launch, registry.HookType.BEFORE)

@@ -1,8 +1,8 @@
 """What vLLM's scheduler really holds, for comparison with what the gate has reserved: a stat logger, in the API server.
 
-Adds two gauges and a counter to vLLM's own /metrics, by `engine`: `vramgate_engine_kv_used_ratio`, `vramgate_engine_waiting`
-(requests that were admitted and yet wait in the engine: it is set tighter than the gate's config says) and
-`vramgate_engine_preemptions_total` (more KV was needed than reserved). vLLM's own thread.
+Adds two gauges and a counter to vLLM's own /metrics, by `engine`: `vramgate_engine_kv_used_ratio`,
+`vramgate_engine_waiting` (requests that were admitted and yet wait in the engine: it is set tighter than the gate's
+config says) and `vramgate_engine_preemptions_total` (more KV was needed than reserved). vLLM's own thread.
 """
 
 from __future__ import annotations
