@@ -2,15 +2,16 @@
 
     bench.py [--json FILE] [--rounds 2] [--requests 48] [--clients 32] [--arms none,worst_case,lockstep,statistical]
 
-A model of 24 M parameters on the CPU, a pool of 8,160 tokens, and closed-loop clients whose requests want 32 to 128 prompt
-tokens and 400 to 1,000 of output each. The arms take turns on one server, with the same lengths and fresh tokens: `none`,
-the gate not there (fail_open); the others, the gate at that level. Needs $VRAMGATE, the program.
+A model of 24 M parameters on the CPU, a pool of 8,160 tokens, and closed-loop clients whose requests have 32 to 128
+prompt tokens and want 400 to 1,000 of output. The arms take turns on one server, with the same lengths and fresh
+tokens: `none`, the gate not there (fail_open); the others, the gate at that level. Needs $VRAMGATE, the program.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import pathlib
 import random
@@ -73,7 +74,7 @@ async def one(session: Any, job: tuple[int, int, int], told: Told) -> None:
             times.append(time.perf_counter())
     told.ttft_s.append(times[0] - start)
     told.e2e_s.append(times[-1] - start)
-    told.stall_s.append(max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0))
+    told.stall_s.append(max((b - a for a, b in itertools.pairwise(times)), default=0.0))
     told.output_tokens += output_tokens
 
 
@@ -85,7 +86,9 @@ def counts(path: pathlib.Path) -> dict[str, Any]:
 async def run_arm(engine: servers.Vllm, file: pathlib.Path, seed: int, requests: int, clients: int) -> dict[str, float]:
     draw = random.Random(seed)
     fresh = random.Random(time.time_ns())
-    jobs = [(draw.randint(*PROMPT_TOKENS), draw.randint(*OUTPUT_TOKENS), fresh.randrange(1 << 60)) for _ in range(requests)]
+    jobs = [
+        (draw.randint(*PROMPT_TOKENS), draw.randint(*OUTPUT_TOKENS), fresh.randrange(1 << 60)) for _ in range(requests)
+    ]
     told = Told()
     async with engine.session() as session:
         await asyncio.gather(*(one(session, (128, 4, seed), Told()) for seed in range(clients)))  # to warm up
@@ -146,7 +149,9 @@ def run(options: argparse.Namespace, work: pathlib.Path) -> dict[str, list[dict[
             for arm in options.arms if number % 2 == 0 else options.arms[::-1]:
                 found = run_one(options, work, engine, file, arm, number)
                 rounds[arm].append(found)
-                print(arm, json.dumps({key: round(value, 3) for key, value in found.items()}), file=sys.stderr, flush=True)
+                print(
+                    arm, json.dumps({key: round(value, 3) for key, value in found.items()}), file=sys.stderr, flush=True
+                )
     finally:
         engine.stop()
     return rounds
@@ -202,7 +207,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vramgate-bench-") as work:
         arms = summary(run(options, pathlib.Path(work)))
     for arm, figures in arms.items():
-        print(arm, " ".join(f"{key}={value:.3f}" for key, value in figures.items() if not key.endswith(("_min", "_max"))))
+        print(
+            arm, " ".join(f"{key}={value:.3f}" for key, value in figures.items() if not key.endswith(("_min", "_max")))
+        )
     if options.json:
         options.json.write_text(json.dumps(arms, indent=2) + "\n")
 

@@ -1,7 +1,7 @@
-"""vLLM's scheduler, counting what it schedules: for `--scheduler-cls counting_scheduler.CountingScheduler` of the benchmark.
+"""vLLM's scheduler, counting what it schedules: the benchmark's `--scheduler-cls`.
 
-Writes steps, tokens scheduled, preemptions and the largest use of the KV pool to the file $VRAMGATE_COUNTS, whenever nothing is
-left to run and every 50 steps. A reader resets the peak by removing the file.
+Writes steps, tokens scheduled, preemptions and the largest use of the KV pool to the file $VRAMGATE_COUNTS, whenever
+nothing is left to run and every 50 steps. A reader resets the peak by removing the file.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Makes the CUDA libraries that PyPI's build of torch wants to load, as stubs that fail every call: torch then runs on the CPU.
+"""Makes the CUDA libraries that PyPI's build of torch wants to load, as stubs that fail: torch runs on the CPU.
 
     cuda_stubs.py <site-packages>/torch/lib      # needs gcc and readelf
 
-The loader wants each library that another NEEDs, each symbol version that is bound to it, and each symbol that is bound at load.
-So every undefined symbol of torch's own libraries that has CUDA's look becomes a function that returns an error (100:
-cudaErrorNoDevice), under its version where it has one.
+The loader wants each library that another NEEDs, each symbol version that is bound to it, and each symbol that is bound
+at load. So every undefined symbol of torch's own libraries that has CUDA's look becomes a function that returns an
+error (100: cudaErrorNoDevice), under its version where it has one.
 """
 
 from __future__ import annotations
@@ -99,7 +99,17 @@ def make_stub(path: pathlib.Path, names_of_version: dict[str, set[str]]) -> None
         code, versions = pathlib.Path(directory, "stub.c"), pathlib.Path(directory, "versions")
         code.write_text("\n".join(source) + "\n")
         versions.write_text("\n".join(script) + "\n")
-        command = ["gcc", "-shared", "-fPIC", "-w", "-fno-builtin", f"-Wl,-soname,{path.name}", "-o", str(path), str(code)]
+        command = [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            "-w",
+            "-fno-builtin",
+            f"-Wl,-soname,{path.name}",
+            "-o",
+            str(path),
+            str(code),
+        ]
         if script:
             command.append(f"-Wl,--version-script={versions}")
         subprocess.run(command, check=True)
@@ -125,7 +135,9 @@ def main(directory: pathlib.Path) -> None:
             contents[home][version.lstrip("@")].add(name)
     for stub in stubs:
         make_stub(directory / stub, contents[stub])
-    print(f"cuda_stubs.py: {len(stubs)} libraries, {sum(len(n) for c in contents.values() for n in c.values())} symbols")
+    print(
+        f"cuda_stubs.py: {len(stubs)} libraries, {sum(len(n) for c in contents.values() for n in c.values())} symbols"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Writes a small Llama with random weights and a tokenizer of its own, as vLLM loads it. It says nothing sensible, at once.
+"""Writes a small Llama with random weights and a tokenizer of its own, as vLLM loads it. It says nothing sensible.
 
-    make_model.py DIRECTORY [tiny|mid]      # 0.2 M parameters and 512 B of KV a token, or 24 M and 6,144 B
+make_model.py DIRECTORY [tiny|mid]      # 0.2 M parameters and 512 B of KV a token, or 24 M and 6,144 B
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def make_tokenizer() -> transformers.PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>", "<pad>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(text, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet))
+    bpe.train_from_iterator(
+        text, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet)
+    )
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=MAX_TOKENS
     )

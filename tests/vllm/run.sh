@@ -4,9 +4,9 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-what=test
+what="test"
 if [ "$1" = bench ]; then
-  what=bench
+  what="bench"
   shift
 fi
 VRAMGATE=$(readlink -f "$1")

@@ -107,7 +107,15 @@ class Program:
 class Sidecar:
     """vramgate serve with a plugin socket and a ledger; may be killed and started again."""
 
-    def __init__(self, directory: pathlib.Path, model: pathlib.Path, assurance: str = "", queue: int = 100, *, plugin: pathlib.Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        model: pathlib.Path,
+        assurance: str = "",
+        queue: int = 100,
+        *,
+        plugin: pathlib.Path | None = None,
+    ) -> None:
         self.binary = os.environ["VRAMGATE"]
         self.directory = directory
         self.ledger = directory / "ledger.csv"
@@ -214,7 +222,8 @@ class Vllm:
 
     def _health(self) -> bool:
         done = subprocess.run(
-            ["curl", "-sf", "-m", "5", "-o", "/dev/null", "--unix-socket", self.socket, "http://vllm/health"], check=False
+            ["curl", "-sf", "-m", "5", "-o", "/dev/null", "--unix-socket", self.socket, "http://vllm/health"],
+            check=False,
         )
         return done.returncode == 0
 

@@ -18,7 +18,14 @@ from servers import POOL_TOKENS, events, wait_for
 
 T = TypeVar("T")
 # Half of the pool, but for a few blocks: two of them fit, and no third that WAITS.
-BIG = {"model": MODEL, "prompt": [9] * 32, "n": 4, "max_tokens": POOL_TOKENS // 8 - 64, "ignore_eos": True, "stream": True}
+BIG = {
+    "model": MODEL,
+    "prompt": [9] * 32,
+    "n": 4,
+    "max_tokens": POOL_TOKENS // 8 - 64,
+    "ignore_eos": True,
+    "stream": True,
+}
 WAITS = {"model": MODEL, "prompt": [9] * 40, "n": 8, "max_tokens": 8}
 SMALL = {"model": MODEL, "prompt": "bafo", "max_tokens": 8}
 
@@ -109,7 +116,9 @@ def test_every_path_that_generates_is_gated(served: Served, path: str, body: dic
                 assert answer.status == 200, await answer.text()
             # More sequences than the gate knows: only who asks it hears of them.
             counted = {"n": 5000, "messages": [[{"role": "user", "content": "hi"}]] * 5000, "items": ["a"] * 5000}
-            over = {key: value for key, value in counted.items() if key == "n" or (key in body and path != "/v1/messages")}
+            over = {
+                key: value for key, value in counted.items() if key == "n" or (key in body and path != "/v1/messages")
+            }
             if path == "/inference/v1/generate":
                 over = {"sampling_params": {"max_tokens": 4, "n": 5000}}
             if path != "/v1/responses":
@@ -221,7 +230,9 @@ def test_a_request_that_the_engine_refuses_ends_its_lease(served: Served) -> Non
         async with served.engine.session() as session:
             status, _, _ = await post(session, "/v1/completions", {**SMALL, "temperature": -3})
             assert status == 400
-            async with session.post("/v1/completions", data=b"{", headers={"content-type": "application/json"}) as answer:
+            async with session.post(
+                "/v1/completions", data=b"{", headers={"content-type": "application/json"}
+            ) as answer:
                 assert answer.status in (400, 422)
 
     run(body())
@@ -231,7 +242,10 @@ def test_a_storm_of_departures_leaves_nothing(served: Served) -> None:
     async def one(session: aiohttp.ClientSession, number: int) -> None:
         request = {**BIG, "n": 1 + number % 3, "stream": number % 2 == 0, "max_tokens": 60 + 7 * (number % 11)}
         try:
-            async with asyncio.timeout(0.05 * (number % 13) or None), session.post("/v1/completions", json=request) as answer:
+            async with (
+                asyncio.timeout(0.05 * (number % 13) or None),
+                session.post("/v1/completions", json=request) as answer,
+            ):
                 await answer.read()
         except TimeoutError:
             pass

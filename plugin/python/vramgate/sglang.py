@@ -3,8 +3,8 @@
     pip install vramgate && VRAMGATE_TARGET=unix:/run/vramgate/plugin.sock python -m sglang.launch_server ...
 
 SGLang calls register() before its server starts; the hook adds the same ASGI gate as elsewhere. VRAMGATE_MODEL is
-needed, since its own /generate names no model, and SGLANG_PLUGINS, where it is set, must name `vramgate`. Not reached are
-the Rust and gRPC servers, and the workers of --tokenizer-worker-num above 1, which make their app anew.
+needed, since its own /generate names no model, and SGLANG_PLUGINS, where it is set, must name `vramgate`. Not reached
+are the Rust and gRPC servers, and the workers of --tokenizer-worker-num above 1, which make their app anew.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ BODY = {"model": "m", "prompt": [1, 2, 3], "max_tokens": 4}
 class Client:
     """One HTTP request. What the app sends lies in `sent`."""
 
-    def __init__(self, body: object = BODY, *, path: str = "/v1/completions", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, body: object = BODY, *, path: str = "/v1/completions", headers: dict[str, str] | None = None
+    ) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.raw = raw
         named = [(key.encode(), value.encode()) for key, value in (headers or {}).items()]
@@ -87,7 +89,9 @@ class Engine:
             if not self.go.is_set():
                 return  # as a server that follows the disconnect
             if self.kind != b"text/event-stream":
-                await send({"type": "http.response.start", "status": self.status, "headers": [(b"content-type", self.kind)]})
+                await send(
+                    {"type": "http.response.start", "status": self.status, "headers": [(b"content-type", self.kind)]}
+                )
             await send({"type": "http.response.body", "body": b'{"usage":{"completion_tokens":4}}', "more_body": False})
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -140,9 +144,16 @@ def test_a_request_goes_through_unchanged_and_its_lease_ends_before_the_last_chu
 
 @pytest.mark.parametrize(
     ("code", "reason", "retry_s", "status"),
-    [(8, "QUEUE_FULL", 1.2, 429), (9, "NEVER_FITS", None, 413), (14, "DRAINING", 3.0, 503), (5, "UNKNOWN_MODEL", None, 404)],
+    [
+        (8, "QUEUE_FULL", 1.2, 429),
+        (9, "NEVER_FITS", None, 413),
+        (14, "DRAINING", 3.0, 503),
+        (5, "UNKNOWN_MODEL", None, 404),
+    ],
 )
-def test_a_refusal_is_an_http_answer(tmp_path: pathlib.Path, code: int, reason: str, retry_s: float | None, status: int) -> None:
+def test_a_refusal_is_an_http_answer(
+    tmp_path: pathlib.Path, code: int, reason: str, retry_s: float | None, status: int
+) -> None:
     async def test(gate: FakeGate, engine: Engine, app: Gate) -> None:
         client = Client()
         task = start(app, client)

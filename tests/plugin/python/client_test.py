@@ -26,7 +26,14 @@ def test_a_grant_and_its_end_say_what_was_asked(tmp_path: pathlib.Path) -> None:
             positions: list[int] = []
             task = asyncio.create_task(
                 client.admit(
-                    "m", DEMAND, tenant="t", priority=3, instance="a", max_wait_s=1.5, revocable=True, request_id="r",
+                    "m",
+                    DEMAND,
+                    tenant="t",
+                    priority=3,
+                    instance="a",
+                    max_wait_s=1.5,
+                    revocable=True,
+                    request_id="r",
                     on_queued=lambda queued: positions.append(queued.position),
                 )
             )
@@ -60,7 +67,11 @@ def test_a_refusal_carries_its_details(tmp_path: pathlib.Path) -> None:
             (await gate.hear("admit")).status(8, "QUEUE_FULL", "full", 2.5)
             with pytest.raises(Refused) as caught:
                 await task
-            assert (caught.value.reason, caught.value.retry_after_s, caught.value.http_status) == ("QUEUE_FULL", 2.5, 429)
+            assert (caught.value.reason, caught.value.retry_after_s, caught.value.http_status) == (
+                "QUEUE_FULL",
+                2.5,
+                429,
+            )
 
     run(body())
 

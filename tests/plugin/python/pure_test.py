@@ -1,4 +1,4 @@
-"""What needs no socket: what a body asks for, names of leases, settings, frames, an engine's progress, SGLang's hook."""
+"""What needs no socket: what a body asks for, leases' names, settings, frames, an engine's progress, SGLang's hook."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def test_what_a_body_asks_for(path: str, body: dict[str, Any], demand: Demand) -
     assert found.demand == demand
 
 
-@pytest.mark.parametrize("field", ["prompt", "messages", "n", "max_tokens", "model", "stream", "input", "sampling_params"])
+@pytest.mark.parametrize(
+    "field", ["prompt", "messages", "n", "max_tokens", "model", "stream", "input", "sampling_params"]
+)
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/invocations", "/generate", "/v1/score"])
 def test_odd_bodies_cost_something_and_break_nothing(path: str, field: str) -> None:
     for odd in [None, True, -1, 1 << 80, "x", [], [[]], [None], {}, [{"a": [1.5]}], "\ud800"]:
