@@ -152,6 +152,10 @@ class Sidecar:
             found: list[dict[str, Any]] = json.load(answer)["leases"]
         return found
 
+    def count(self, event: str) -> int:
+        """Of its log."""
+        return self.program.log.read_text().count(f'"event":"{event}"')
+
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://{self.ready['admin']}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
