@@ -121,22 +121,27 @@ class Sidecar:
         self.ledger = directory / "ledger.csv"
         self.target = f"unix:{plugin or directory / 'plugin.sock'}"
         self.config = directory / "gate.yaml"
-        size = model.name
+        self.model = model
+        self.queue = queue
+        self.configure(assurance)
+        self.start()
+
+    def configure(self, assurance: str = "") -> None:
+        """For its next start."""
         text = GATE_CONFIG.format(
-            directory=directory,
+            directory=self.directory,
             target=self.target,
-            model=model,
-            size=size,
+            model=self.model,
+            size=self.model.name,
             block_tokens=BLOCK_TOKENS,
             max_model_len=MAX_MODEL_LEN,
             max_sequences=MAX_SEQUENCES,
             assurance=assurance,
-            pool_bytes=POOL_TOKENS * KV_BYTES[size],
-            queue=queue,
-            max_wait="20s" if queue <= 100 else "10m",
+            pool_bytes=POOL_TOKENS * KV_BYTES[self.model.name],
+            queue=self.queue,
+            max_wait="20s" if self.queue <= 100 else "10m",
         )
         self.config.write_text(text)
-        self.start()
 
     def start(self) -> None:
         command = [self.binary, "serve", "--config", str(self.config), "--ledger", str(self.ledger)]

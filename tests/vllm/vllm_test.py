@@ -3,72 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 import servers
-from conftest import GREEDY, MODEL, Served
-from servers import POOL_TOKENS, events, wait_for
-
-T = TypeVar("T")
-# Half of the pool, but for a few blocks: two of them fit, and no third that WAITS.
-BIG = {
-    "model": MODEL,
-    "prompt": [9] * 32,
-    "n": 4,
-    "max_tokens": POOL_TOKENS // 8 - 64,
-    "ignore_eos": True,
-    "stream": True,
-}
-WAITS = {"model": MODEL, "prompt": [9] * 40, "n": 8, "max_tokens": 8}
-SMALL = {"model": MODEL, "prompt": "bafo", "max_tokens": 8}
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(coroutine, 120))
-
-
-async def eventually(what: str, condition: Any, within_s: float = 20.0) -> Any:
-    return await asyncio.to_thread(wait_for, what, condition, within_s)
-
-
-async def post(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any], Any]:
-    async with session.post(path, json=body) as answer:
-        text = await answer.text()
-        return answer.status, {key.lower(): value for key, value in answer.headers.items()}, json.loads(text)
-
-
-async def occupy(session: aiohttp.ClientSession, served: Served, many: int = 2) -> list[aiohttp.ClientResponse]:
-    """Streams that fill the pool, each past its first token."""
-    answers = []
-    for _ in range(many):
-        answer = await session.post("/v1/completions", json=BIG)
-        assert answer.status == 200, await answer.text()
-        await anext(events(answer))
-        answers.append(answer)
-    await eventually("they are held", lambda: len(served.sidecar.leases("held")) == many)
-    return answers
-
-
-def choices(body: dict[str, Any]) -> list[str]:
-    return [choice.get("text") or choice["message"]["content"] for choice in body["choices"]]
-
-
-async def greedy(engine: servers.Vllm) -> list[list[str]]:
-    found = []
-    async with engine.session() as session:
-        for path, body in GREEDY:
-            status, _, answer = await post(session, path, {"model": MODEL, "temperature": 0, **body})
-            assert status == 200, answer
-            found.append(choices(answer))
-    return found
-
+from asking import BIG, SMALL, WAITS, eventually, greedy, occupy, post, run
+from conftest import MODEL, Served
+from servers import events, wait_for
 
 # --- In ---
 
@@ -257,6 +199,40 @@ def test_a_storm_of_departures_leaves_nothing(served: Served) -> None:
     run(body())
 
 
+# --- From inside ---
+
+
+def test_reported_steps_keep_lockstep_in_force(served: Served) -> None:
+    """Reservations start small and grow with the output; what was used is learned; nobody is found late."""
+    sidecar = served.sidecar
+    request = {"model": MODEL, "prompt": [9] * 256, "max_tokens": 400, "ignore_eos": True, "stream": True}
+
+    async def body() -> None:
+        async with served.engine.session() as session:
+            await post(session, "/v1/completions", SMALL)  # so that the API server is connected again
+            await eventually("its reports count", lambda: 'in_force="lockstep"' in sidecar.metrics())
+            answers = [await session.post("/v1/completions", json=request) for _ in range(6)]
+            first = [await anext(events(answer)) for answer in answers]
+            assert len(first) == 6
+            held = sidecar.leases("held")
+            # 656 tokens each at the worst; by now the prompt, a few, and 16 ahead.
+            assert all(lease["vram_bytes"] < 500 * servers.KV_BYTES[MODEL] for lease in held)
+            assert [len([event async for event in events(answer)]) for answer in answers] == [399] * 6
+
+    sidecar.stop()
+    sidecar.configure("assurance: lockstep\n    steps: {prompt_tokens: 8, min_tokens: 0.8, report_within: 10s}")
+    sidecar.start()
+    try:
+        run(body())
+        sidecar.check_empty()
+        found = {line.split("{")[0]: line.rsplit(" ", 1)[1] for line in sidecar.metrics().splitlines() if "{" in line}
+        assert (found["vramgate_late_leases"], found["vramgate_assurance_fallbacks_total"]) == ("0", "0")
+    finally:
+        sidecar.stop()
+        sidecar.configure()
+        sidecar.start()
+
+
 # --- Deaths ---
 
 
@@ -279,48 +255,5 @@ def test_the_sidecar_dies_and_comes_back(served: Served) -> None:
             served.sidecar.start()
             status, _, _ = await post(session, "/v1/completions", SMALL)
             assert status == 200
-
-    run(body())
-
-
-def test_two_api_servers_share_the_gate_and_leave_nothing(two: Served) -> None:
-    async def body() -> None:
-        answers = []
-        # A connection goes to one of the two: many connections reach both.
-        for _ in range(16):
-            async with two.engine.session() as session:
-                answers.append(await post(session, "/v1/completions", SMALL))
-        assert {status for status, _, _ in answers} == {200}
-        said = two.sidecar.program.log.read_text()
-        assert len({line.split("of pid ")[1].split(",")[0] for line in said.splitlines() if "is open" in line}) == 2
-        async with two.engine.session() as session:
-            wrong = {"authorization": "Bearer wrong"}
-            async with session.post("/v1/completions", json=SMALL, headers=wrong) as answer:
-                assert answer.status == 401
-
-    run(body())
-
-
-def test_an_api_server_that_is_killed_leaves_its_lease_to_the_engine(doomed: Served) -> None:
-    async def body() -> None:
-        async with doomed.engine.session() as session:
-            await occupy(session, doomed, many=1)
-            [engine] = doomed.engine.processes("EngineCore")
-            os.kill(doomed.engine.program.process.pid, signal.SIGKILL)
-            # The engine generates on, for nobody: the memory is in use until it has ended.
-            await eventually("it lingers", lambda: doomed.sidecar.leases("lingering"))
-            assert psutil.pid_exists(engine.pid)
-            await eventually("it has ended", lambda: doomed.sidecar.reserved_bytes() == 0, 60)
-
-    run(body())
-
-
-def test_an_engine_that_is_killed_frees_its_memory(doomed: Served) -> None:
-    async def body() -> None:
-        async with doomed.engine.session() as session:
-            await occupy(session, doomed, many=1)
-            [engine] = doomed.engine.processes("EngineCore")
-            os.kill(engine.pid, signal.SIGKILL)
-            await eventually("its leases are gone", lambda: doomed.sidecar.reserved_bytes() == 0, 5)
 
     run(body())

@@ -4,8 +4,9 @@
 for every request that generates; `vramgate.vllm` and `vramgate.sglang` put it, and more, into those engines.
 """
 
-from vramgate.aio import DEFAULT_TARGET, AsyncClient, HeldLease
+from vramgate.aio import DEFAULT_TARGET, AsyncClient
 from vramgate.errors import GateError, Refused, Revoked, Unreachable
+from vramgate.held import HeldLease
 from vramgate.sync import Client, SyncLease
 from vramgate.values import Demand, EndReason, Lease, Queued, Revoke, Usage, WhenAway
 

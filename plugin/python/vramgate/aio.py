@@ -23,12 +23,12 @@ from typing import Self, cast
 
 from vramgate import _wire
 from vramgate.errors import CANCELLED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, Refused, Unreachable
+from vramgate.held import HeldLease
 from vramgate.values import (
     Demand,
     EndReason,
     Extended,
     Granted,
-    Lease,
     LeaseEnded,
     Queued,
     Revoke,
@@ -54,47 +54,6 @@ def socket_path(target: str) -> str:
     if path == target or not path:
         raise ValueError(f"target {target!r}: must be unix:PATH, the plugin socket of the sidecar (listeners.plugin)")
     return path
-
-
-class HeldLease:
-    """A lease that was granted. It ends once, by end(), `async with` or the gate's own word; later calls do nothing."""
-
-    def __init__(self, client: AsyncClient, number: int, lease: Lease | None) -> None:
-        self._client = client
-        self._number = number
-        self.lease = lease  # None: let in while the gate was away (fail_open)
-        self.revoke: asyncio.Future[Revoke] = client._loop.create_future()  # done: stop the request
-        self.over: asyncio.Future[LeaseEnded] = (
-            client._loop.create_future()
-        )  # done: the lease has ended, by whatever hand
-        if lease is None:
-            self.over.set_result(LeaseEnded(None))
-
-    def report(self, usage: Usage) -> None:
-        """What the whole request uses by now."""
-        self._client._send(self._number, _wire.usage_frame(self._number, usage))
-
-    def extend(self, tokens: int) -> None:
-        """Asks to hear, by a larger `lease.granted_tokens`, when so many more tokens of output are covered."""
-        self._client._send(self._number, _wire.extend_frame(self._number, tokens))
-
-    def ack_revoke(self) -> None:
-        """The engine has stopped: the bytes may go to others."""
-        self._client._send(self._number, _wire.revoke_ack_frame(self._number))
-
-    def end(self, reason: EndReason = EndReason.COMPLETED, usage: Usage | None = None) -> None:
-        self._client._end(self._number, reason, usage)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.end()
-        elif issubclass(kind, asyncio.CancelledError):
-            self.end(EndReason.CLIENT_GONE)
-        else:
-            self.end(EndReason.BACKEND_ERROR)
 
 
 class _Stream:

@@ -13,124 +13,25 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vramgate import demand, http, names
-from vramgate.aio import AsyncClient, HeldLease
-from vramgate.errors import ABORTED, FAILED_PRECONDITION, Refused, Revoked
+from vramgate import demand, names
+from vramgate.aio import AsyncClient
+from vramgate.errors import ABORTED, Refused, Revoked
+from vramgate.exchange import Answer, Body, ClientGone, Receive, Room, Scope, Send
+from vramgate.held import HeldLease
 from vramgate.settings import Settings
 from vramgate.values import EndReason, Usage
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _METHODS = {"POST", "PUT"}  # SGLang takes both
 _REQUEST_ID = b"x-request-id"
 _PRIORITY = re.compile(r"-?\d{1,7}", re.ASCII)
 _MOST_PRIORITY = 1_000_000  # of the gate
-_OUTPUT_TOKENS = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,12})')
-# The usage of an answer stands at its end.
-_TAIL_BYTES = 4096
 # A request that was taken back is asked for again at most so often.
 _MOST_RUNS = 4
-
-
-class _ClientGone(Exception):
-    """The client left before there was an answer."""
-
-
-class _Body:
-    """A request's body: read once, up to a bound, and then played to the engine as it came."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._played: list[Message] = []
-        self._next: asyncio.Future[Message] | None = None  # what comes after the body: the client's leaving
-        self.gone = False
-
-    async def read(self, most_bytes: int) -> bytes:
-        """Raises _ClientGone; Refused where it is too large."""
-        chunks, size = [], 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientGone
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > most_bytes:
-                text = f"the body is larger than {most_bytes} bytes: shorten it, or raise VRAMGATE_MAX_BODY"
-                raise Refused(FAILED_PRECONDITION, "NEVER_FITS", text)
-            self._played.append(message)
-            if not message.get("more_body"):
-                return b"".join(chunks)
-
-    def left(self) -> asyncio.Future[Message]:
-        """Done when the client has left."""
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._receive())
-        return self._next
-
-    def player(self) -> Receive:
-        """The body from its beginning, for one run of the engine."""
-        messages = iter(self._played)
-
-        async def receive() -> Message:
-            for message in messages:
-                return message
-            # A reader that is cancelled must not lose the message for the next.
-            message = await asyncio.shield(self.left())
-            self.gone = self.gone or message["type"] == "http.disconnect"
-            return message
-
-        return receive
-
-    def close(self) -> None:
-        if self._next is not None and not self._next.done():
-            self._next.cancel()
-
-
-class _Answer:
-    """What the engine sends, on its way to the client."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._tail = b""
-        self.status = 0  # 0: it has not begun
-        self.events = False  # of a stream
-        self.complete = False
-        self.on_complete: Callable[[], None] = lambda: None  # just before the last chunk is sent
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            kinds = [value for name, value in message.get("headers", ()) if name.lower() == b"content-type"]
-            self.events = bool(kinds) and kinds[0].startswith(b"text/event-stream")
-        elif message["type"] == "http.response.body":
-            body = message.get("body", b"")
-            self._tail = body[-_TAIL_BYTES:] if len(body) >= _TAIL_BYTES else (self._tail + body)[-_TAIL_BYTES:]
-            self.complete = not message.get("more_body")
-            if self.complete:
-                self.on_complete()
-        await self._send(message)
-
-    @property
-    def output_tokens(self) -> int | None:
-        """As the answer's own usage says, where it says."""
-        found = _OUTPUT_TOKENS.findall(self._tail)
-        return int(found[-1]) if found else None
-
-    async def refuse(self, refused: Refused) -> None:
-        if self.status == 0:
-            body = http.error_body(refused)
-            start = {"type": "http.response.start", "status": refused.http_status}
-            await self._send({**start, "headers": http.headers(refused, body)})
-            await self._send({"type": "http.response.body", "body": body})
-        elif not self.complete and self.events:
-            await self._send({"type": "http.response.body", "body": http.error_event(refused)})
 
 
 class Gate:
@@ -138,20 +39,21 @@ class Gate:
         self.app = app
         self.settings = settings or Settings.from_environment()
         self._client: AsyncClient | None = None
+        self._room = Room(self.settings.max_bodies_bytes, self.settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in _METHODS or not demand.is_gated(_path(scope)):
             return await self.app(scope, receive, send)
-        answer = _Answer(send)
-        body = _Body(receive)
+        answer = Answer(send)
+        body = Body(receive)
         try:
-            raw = await body.read(self.settings.max_body_bytes)
+            raw = await body.read(self._room)
             asked = demand.asked(_path(scope), raw)
             if asked is None:
                 await self.app(scope, body.player(), send)
             else:
                 await self._run(scope, asked, body, answer)
-        except _ClientGone:
+        except ClientGone:
             return None
         except Refused as refused:
             await answer.refuse(refused)
@@ -168,7 +70,7 @@ class Gate:
             )
         return self._client
 
-    async def _run(self, scope: Scope, asked: demand.Asked, body: _Body, answer: _Answer) -> None:
+    async def _run(self, scope: Scope, asked: demand.Asked, body: Body, answer: Answer) -> None:
         """Asks and runs, again where what was granted is taken back before the client saw anything."""
         key = uuid.uuid4().hex
         for run in range(_MOST_RUNS):
@@ -179,8 +81,8 @@ class Gate:
             if answer.status != 0 or run + 1 == _MOST_RUNS:
                 raise revoked
 
-    async def _admit(self, scope: Scope, asked: demand.Asked, body: _Body, key: str) -> HeldLease:
-        """Raises Refused, and _ClientGone where the client leaves the queue."""
+    async def _admit(self, scope: Scope, asked: demand.Asked, body: Body, key: str) -> HeldLease:
+        """Raises Refused, and ClientGone where the client leaves the queue."""
         settings = self.settings
         revocable = settings.revocable == "always" or (settings.revocable == "auto" and not asked.streams)
         admit = asyncio.ensure_future(
@@ -202,11 +104,11 @@ class Gate:
             raise
         if not admit.done() or body.left().done():
             await _drop(admit)
-            raise _ClientGone
+            raise ClientGone
         return admit.result()
 
     async def _forward(
-        self, scope: Scope, asked: demand.Asked, body: _Body, answer: _Answer, held: HeldLease
+        self, scope: Scope, asked: demand.Asked, body: Body, answer: Answer, held: HeldLease
     ) -> Revoked | None:
         """Runs the request. What it returns has stopped it; None: nothing has."""
         if held.lease is not None:
@@ -244,7 +146,7 @@ class Gate:
         finally:
             end()
 
-    async def _engine(self, scope: Scope, body: _Body, answer: _Answer) -> None:
+    async def _engine(self, scope: Scope, body: Body, answer: Answer) -> None:
         await self.app(scope, body.player(), answer)
 
     async def _acknowledge(self, held: HeldLease) -> None:

@@ -16,13 +16,14 @@ from concurrent.futures import Future
 from typing import Self
 
 from vramgate import aio
+from vramgate.held import HeldLease
 from vramgate.values import Demand, EndReason, Lease, Usage, WhenAway
 
 
 class SyncLease:
-    """As aio.HeldLease."""
+    """As held.HeldLease."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, held: aio.HeldLease) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, held: HeldLease) -> None:
         self._loop = loop
         self._held = held
         self._stop = threading.Event()
@@ -84,7 +85,7 @@ class Client:
     ) -> SyncLease:
         """Blocks until the gate grants. Raises Refused, or TimeoutError after `timeout_s`."""
 
-        async def admitted() -> aio.HeldLease:
+        async def admitted() -> HeldLease:
             return await self._client.admit(
                 model,
                 demand,
@@ -97,7 +98,7 @@ class Client:
                 labels=labels,
             )
 
-        answer: Future[aio.HeldLease] = asyncio.run_coroutine_threadsafe(
+        answer: Future[HeldLease] = asyncio.run_coroutine_threadsafe(
             asyncio.wait_for(admitted(), timeout_s), self._loop
         )
         try:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from fake_gate import FakeGate, lease_name
-from vramgate.asgi import Gate, Message, Receive, Scope, Send
+from vramgate.asgi import Gate
+from vramgate.exchange import Message, Receive, Scope, Send
 from vramgate.names import lease_of
 from vramgate.settings import Settings
 
@@ -281,6 +282,25 @@ def test_a_body_that_is_too_large_is_refused_unread(tmp_path: pathlib.Path) -> N
         assert engine.began.empty()
 
     run(tmp_path, test, max_body_bytes=100)
+
+
+def test_bodies_that_are_too_many_are_refused_and_then_forgotten(tmp_path: pathlib.Path) -> None:
+    async def test(gate: FakeGate, engine: Engine, app: Gate) -> None:
+        first, second, third = Client(), Client(), Client()
+        task = start(app, first)
+        waits = await gate.hear("admit")
+        await app(second.scope, second.receive, second.send)
+        assert (second.status, second.headers["x-should-retry"]) == (429, "true")
+        engine.go.set()
+        waits.grant()
+        await task
+        await gate.hear("end")
+        task = start(app, third)
+        (await gate.hear("admit")).grant()
+        await task
+        assert third.status == 200
+
+    run(tmp_path, test, max_bodies_bytes=len(Client().raw) + 1)
 
 
 def test_while_the_gate_is_away(tmp_path: pathlib.Path) -> None:
