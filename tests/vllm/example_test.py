@@ -28,7 +28,7 @@ def script() -> str:
         elif fenced:
             typing = False
     # What was put into the background ends with the reader's shell.
-    return "set -e\ntrap 'trap - EXIT; kill $(jobs -p); wait' EXIT\n" + "\n".join(lines) + "\n"
+    return "set -e\ntrap 'trap - EXIT; kill $(jobs -p) 2>/dev/null; wait' EXIT\n" + "\n".join(lines) + "\n"
 
 
 def printed() -> list[str]:
@@ -50,10 +50,12 @@ def test_the_example_runs_as_printed(tmp_path: pathlib.Path) -> None:
     (bin_directory / "vramgate").symlink_to(os.environ["VRAMGATE"])
     # Into a directory of its own, not into the environment that other tests share.
     packages = tmp_path / "packages"
+    pip = bin_directory / "pip"
+    pip.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pip "$@" --target "{packages}"\n')
+    pip.chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{bin_directory}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PIP_TARGET": str(packages),
         "PYTHONPATH": str(packages),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
