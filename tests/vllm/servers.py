@@ -18,7 +18,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 import aiohttp
+import grpc
 import psutil
+from vramgate import _wire
 
 HERE = pathlib.Path(__file__).resolve().parent
 BLOCK_TOKENS = 32
@@ -180,6 +182,13 @@ class Sidecar:
 
     def audit(self) -> dict[str, Any]:
         return self.command("audit", str(self.ledger), "--format", "json")
+
+    def revoke(self, lease: str, grace_s: int = 10) -> None:
+        """As an operator."""
+        request = _wire._message_class("vramgate.v1.RevokeLeaseRequest")(name=lease, reason="a test")
+        request.grace.seconds = grace_s
+        with grpc.insecure_channel(self.ready["operator"]) as channel:
+            channel.unary_unary("/vramgate.v1.OperatorService/RevokeLease")(request.SerializeToString(), timeout=10)
 
     def check_empty(self, within_s: float = 20.0) -> None:
         """Every test ends with the budget as it began."""

@@ -199,6 +199,37 @@ def test_a_storm_of_departures_leaves_nothing(served: Served) -> None:
     run(body())
 
 
+# --- Taken back ---
+
+
+def test_a_stream_that_is_revoked_ends_in_an_error_and_the_engine_stops(served: Served) -> None:
+    async def body() -> None:
+        async with served.engine.session() as session:
+            [holder] = await occupy(session, served, many=1)
+            [lease] = served.sidecar.leases("held")
+            await asyncio.to_thread(served.sidecar.revoke, lease["name"])
+            said = [event async for event in events(holder)]
+            assert said[-1]["error"]["code"] == "lease_revoked"
+            # Long before its grace, and the drain time after it, are over.
+            await eventually("its bytes are free", lambda: served.sidecar.reserved_bytes() == 0, 5)
+
+    run(body())
+
+
+def test_an_answer_that_is_revoked_unseen_is_generated_again(served: Served) -> None:
+    async def body() -> None:
+        async with served.engine.session() as session:
+            request = {**SMALL, "max_tokens": 300, "ignore_eos": True}
+            task = asyncio.create_task(post(session, "/v1/completions", request))
+            [lease] = await eventually("it is held", lambda: served.sidecar.leases("held"))
+            await asyncio.to_thread(served.sidecar.revoke, lease["name"])
+            status, _, answer = await task
+            assert (status, answer["usage"]["completion_tokens"]) == (200, 300)
+            assert lease["name"].removeprefix("leases/") not in answer["id"]
+
+    run(body())
+
+
 # --- From inside ---
 
 
