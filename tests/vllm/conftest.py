@@ -61,7 +61,9 @@ def ungated(model: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="module")
 def served(model: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Through the endpoint plugin, with the KV connector."""
-    yield from serve(tmp_path_factory.mktemp("served"), model, "--enable-scale-out", connector=True)
+    environment = {"VRAMGATE_COUNT": "render"}
+    directory = tmp_path_factory.mktemp("served")
+    yield from serve(directory, model, "--enable-scale-out", connector=True, environment=environment)
 
 
 @pytest.fixture

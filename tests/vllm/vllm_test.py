@@ -72,6 +72,48 @@ def test_every_path_that_generates_is_gated(served: Served, path: str, body: dic
     wait_for("a grant is logged", lambda: served.sidecar.count("granted") == before + 1)
 
 
+def test_text_is_counted_by_the_tokenizer(served: Served) -> None:
+    """Many bytes that are few tokens, and a chat, whose template adds some: charged to the block."""
+    text = "bafo geku " * 60
+
+    async def body() -> None:
+        async with served.engine.session() as session:
+            for path, prompt in [
+                ("/v1/completions", {"prompt": text}),
+                ("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}),
+            ]:
+                request = {"model": MODEL, "max_tokens": 200, "ignore_eos": True, **prompt}
+                task = asyncio.create_task(post(session, path, request))
+                [lease] = await eventually("it is held", lambda: served.sidecar.leases("held"))
+                status, _, answer = await task
+                assert status == 200
+                tokens = answer["usage"]["prompt_tokens"] + 200
+                blocks = -(-tokens // servers.BLOCK_TOKENS)
+                assert tokens < len(text)
+                assert lease["vram_bytes"] == blocks * servers.BLOCK_TOKENS * servers.KV_BYTES[MODEL]
+                await eventually("it has ended", lambda: not served.sidecar.leases("held"))
+
+    run(body())
+
+
+def test_prefixes_are_still_shared(served: Served) -> None:
+    async def hits(session: aiohttp.ClientSession) -> float:
+        async with session.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:prefix_cache_hits_total{"))
+
+    async def body() -> None:
+        async with served.engine.session() as session:
+            before = await hits(session)
+            request = {"model": MODEL, "prompt": [31, 17, 54, 92] * 64, "max_tokens": 2}
+            for _ in range(2):
+                status, _, _ = await post(session, "/v1/completions", request)
+                assert status == 200
+            assert await hits(session) >= before + 224
+
+    run(body())
+
+
 def test_the_key_is_asked_for_before_the_gate(served: Served) -> None:
     async def body() -> None:
         async with served.engine.session() as session:

@@ -11,6 +11,7 @@ Thread rule: one event loop an app. Any number of processes may each have one. I
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import uuid
 from collections.abc import Awaitable, Callable
@@ -21,6 +22,7 @@ from vramgate.aio import AsyncClient
 from vramgate.errors import ABORTED, Refused, Revoked
 from vramgate.exchange import Answer, Body, ClientGone, Receive, Room, Scope, Send
 from vramgate.held import HeldLease
+from vramgate.rendering import rendered
 from vramgate.settings import Settings
 from vramgate.values import EndReason, Usage
 
@@ -52,6 +54,9 @@ class Gate:
             if asked is None:
                 await self.app(scope, body.player(), send)
             else:
+                if self.settings.count == "render":
+                    exact = await rendered(self.app, scope, raw, asked.demand)
+                    asked = dataclasses.replace(asked, demand=exact or asked.demand)
                 await self._run(scope, asked, body, answer)
         except ClientGone:
             return None

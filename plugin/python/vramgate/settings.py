@@ -49,6 +49,7 @@ class Settings:
     max_wait_s: float | None = None  # VRAMGATE_MAX_WAIT: longest in the queue; else the sidecar's
     max_body_bytes: int = 64 << 20  # VRAMGATE_MAX_BODY: larger ones are refused
     max_bodies_bytes: int = 1 << 30  # VRAMGATE_MAX_BODIES: of all requests that wait or run, together
+    count: str = "bytes"  # VRAMGATE_COUNT: text by its bytes, or render: by the engine's own rendering, exact and twice
     when_away: WhenAway = WhenAway.FAIL_CLOSED  # VRAMGATE_WHEN_AWAY: fail_closed or fail_open
     connect_timeout_s: float = 1.0  # VRAMGATE_CONNECT_TIMEOUT: then when_away decides
     revocable: str = "auto"  # VRAMGATE_REVOCABLE: auto (requests that can be run again unseen), always, never
@@ -80,6 +81,7 @@ class Settings:
             max_wait_s=seconds("MAX_WAIT", "") if text("MAX_WAIT") else None,
             max_body_bytes=_size_bytes("VRAMGATE_MAX_BODY", text("MAX_BODY", "64MiB")),
             max_bodies_bytes=_size_bytes("VRAMGATE_MAX_BODIES", text("MAX_BODIES", "1GiB")),
+            count=_one_of("VRAMGATE_COUNT", text("COUNT", "bytes"), ("bytes", "render")),
             when_away=WhenAway(away),
             connect_timeout_s=seconds("CONNECT_TIMEOUT", "1s"),
             revocable=_one_of("VRAMGATE_REVOCABLE", text("REVOCABLE", "auto"), REVOCABLE),

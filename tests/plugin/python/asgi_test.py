@@ -303,6 +303,45 @@ def test_bodies_that_are_too_many_are_refused_and_then_forgotten(tmp_path: pathl
     run(tmp_path, test, max_bodies_bytes=len(Client().raw) + 1)
 
 
+@pytest.mark.parametrize(
+    ("answer", "prompt_tokens", "output_tokens"),
+    [
+        (b'[{"token_ids":[1,2,3,4],"sampling_params":{"max_tokens":7}}]', 4, 7),
+        (b'{"token_ids":[1,2]}', 2, 4),
+        (b'[{"token_ids":[]}]', None, 4),
+        (b'{"error":{}}', None, 4),
+    ],
+)
+def test_text_is_counted_by_the_engines_rendering(
+    tmp_path: pathlib.Path, answer: bytes, prompt_tokens: int | None, output_tokens: int
+) -> None:
+    async def test(gate: FakeGate, engine: Engine, app: Gate) -> None:
+        client = Client({"model": "m", "prompt": "four words of text", "max_tokens": 4})
+        asked = []
+
+        async def renders(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path"] != "/v1/completions/render":
+                return await engine(scope, receive, send)
+            asked.append(await read_all(receive))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": answer})
+            return None
+
+        app.app = renders
+        task = start(app, client)
+        admit = await gate.hear("admit")
+        demand = admit.message.demand
+        assert asked == [client.raw]
+        assert (demand.prompt_tokens if demand.HasField("prompt_tokens") else None) == prompt_tokens
+        assert demand.HasField("prompt_bytes") == (prompt_tokens is None)
+        assert demand.max_output_tokens == output_tokens
+        engine.go.set()
+        admit.grant()
+        await task
+
+    run(tmp_path, test, count="render")
+
+
 def test_while_the_gate_is_away(tmp_path: pathlib.Path) -> None:
     async def body() -> None:
         engine = Engine()
