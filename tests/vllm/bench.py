@@ -107,6 +107,7 @@ async def run_arm(engine: servers.Vllm, file: pathlib.Path, seed: int, requests:
     return {
         "preemptions": after["preemptions"] - before["preemptions"],
         "scheduled_tokens": after["scheduled_tokens"] - before["scheduled_tokens"],
+        "steps": after["steps"] - before["steps"],
         "output_tokens_per_s": told.output_tokens / took_s,
         "ttft_p50_s": percentile(told.ttft_s, 0.5),
         "ttft_p95_s": percentile(told.ttft_s, 0.95),
