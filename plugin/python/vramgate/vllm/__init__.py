@@ -1,0 +1,1 @@
+"""vramgate's doors into vLLM: `endpoint` (inside its key check), `connector` (inside its scheduler), `stats`."""
