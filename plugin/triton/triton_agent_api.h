@@ -1,5 +1,5 @@
-// What the repository agent uses of Triton's repository agent API (tritonrepoagent.h, BSD-3-Clause), declared from its public
-// signatures. See triton_api.h for who uses it, what weak means, and its rules.
+// What the repository agent uses of Triton's repository agent API (tritonrepoagent.h, BSD-3-Clause), declared from its
+// public signatures. See triton_api.h for who uses it, what weak means, and its rules.
 //
 //   uint32_t parameters;
 //   if (TRITONSERVER_Error* error = TRITONREPOAGENT_ModelParameterCount(agent, model, &parameters)) return error;
@@ -32,10 +32,10 @@ TRITONSERVER_Error* TRITONREPOAGENT_ModelState(TRITONREPOAGENT_AgentModel*, void
 TRITONSERVER_Error* TRITONREPOAGENT_ModelSetState(TRITONREPOAGENT_AgentModel*, void*);
 TRITONSERVER_Error* TRITONREPOAGENT_ModelParameterCount(TRITONREPOAGENT_Agent*, TRITONREPOAGENT_AgentModel*, uint32_t*);
 TRITONSERVER_Error* TRITONREPOAGENT_ModelParameter(TRITONREPOAGENT_Agent*, TRITONREPOAGENT_AgentModel*, uint32_t index,
-    const char** key, const char** value);
+                                                   const char** key, const char** value);
 TRITONSERVER_Error* TRITONREPOAGENT_ModelConfig(TRITONREPOAGENT_Agent*, TRITONREPOAGENT_AgentModel*,
-    uint32_t config_version, TRITONSERVER_Message**);
+                                                uint32_t config_version, TRITONSERVER_Message**);
 TRITONSERVER_Error* TRITONREPOAGENT_ModelRepositoryLocation(TRITONREPOAGENT_Agent*, TRITONREPOAGENT_AgentModel*,
-    TRITONREPOAGENT_ArtifactType*, const char** location);
+                                                            TRITONREPOAGENT_ArtifactType*, const char** location);
 
 }  // extern "C"

@@ -1,9 +1,11 @@
-// What the plugins use of Triton's in-process server API (tritonserver.h, BSD-3-Clause), declared from its public signatures: no
-// package carries the headers. Nothing is linked: the server that loads a plugin has the symbols.
+// What the plugins use of Triton's in-process server API (tritonserver.h, BSD-3-Clause), declared from its public
+// signatures: no package carries the headers. Nothing is linked: the server that loads a plugin has the symbols.
 //
-// Used by the backend and the repository agent. tests/peers/triton checks every name here against what real servers export.
+// Used by the backend and the repository agent. tests/peers/triton checks every name here against what real servers
+// export.
 //
-// A server refuses a library that needs a symbol it lacks. So what came after 2.41 is VRAMGATE_TRITON_WEAK, and null there:
+// A server refuses a library that needs a symbol it lacks. So what came after 2.41 is VRAMGATE_TRITON_WEAK, and null
+// there:
 //
 //   if (TRITONSERVER_InferenceRequestSetDoubleParameter != nullptr) ...
 //
@@ -51,14 +53,17 @@ inline constexpr uint32_t TRITONSERVER_TXN_DECOUPLED = 2;
 
 extern "C" {
 
-using TRITONSERVER_ResponseAllocatorAllocFn_t = TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator*,
-    const char* tensor, size_t bytes, TRITONSERVER_MemoryType wanted, int64_t wanted_id, void* user, void** buffer,
-    void** buffer_user, TRITONSERVER_MemoryType* actual, int64_t* actual_id);
+using TRITONSERVER_ResponseAllocatorAllocFn_t =
+    TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator*, const char* tensor, size_t bytes,
+                            TRITONSERVER_MemoryType wanted, int64_t wanted_id, void* user, void** buffer,
+                            void** buffer_user, TRITONSERVER_MemoryType* actual, int64_t* actual_id);
 using TRITONSERVER_ResponseAllocatorReleaseFn_t = TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator*, void* buffer,
-    void* buffer_user, size_t bytes, TRITONSERVER_MemoryType, int64_t memory_id);
+                                                                          void* buffer_user, size_t bytes,
+                                                                          TRITONSERVER_MemoryType, int64_t memory_id);
 using TRITONSERVER_ResponseAllocatorStartFn_t = TRITONSERVER_Error* (*)(TRITONSERVER_ResponseAllocator*, void* user);
 using TRITONSERVER_InferenceRequestReleaseFn_t = void (*)(TRITONSERVER_InferenceRequest*, uint32_t flags, void* user);
-using TRITONSERVER_InferenceResponseCompleteFn_t = void (*)(TRITONSERVER_InferenceResponse*, uint32_t flags, void* user);
+using TRITONSERVER_InferenceResponseCompleteFn_t = void (*)(TRITONSERVER_InferenceResponse*, uint32_t flags,
+                                                            void* user);
 
 TRITONSERVER_Error* TRITONSERVER_LogMessage(TRITONSERVER_LogLevel, const char* file, int line, const char* text);
 TRITONSERVER_Error* TRITONSERVER_ErrorNew(TRITONSERVER_Error_Code, const char* text);
@@ -71,20 +76,21 @@ TRITONSERVER_Error* TRITONSERVER_MessageSerializeToJson(TRITONSERVER_Message*, c
 TRITONSERVER_Error* TRITONSERVER_MessageDelete(TRITONSERVER_Message*);
 
 TRITONSERVER_Error* TRITONSERVER_ServerModelConfig(TRITONSERVER_Server*, const char* model, int64_t version,
-    uint32_t config_version, TRITONSERVER_Message**);
+                                                   uint32_t config_version, TRITONSERVER_Message**);
 TRITONSERVER_Error* TRITONSERVER_ServerModelIsReady(TRITONSERVER_Server*, const char* model, int64_t version, bool*);
 TRITONSERVER_Error* TRITONSERVER_ServerModelTransactionProperties(TRITONSERVER_Server*, const char* model,
-    int64_t version, uint32_t* flags, void** reserved);
+                                                                  int64_t version, uint32_t* flags, void** reserved);
 TRITONSERVER_Error* TRITONSERVER_ServerInferAsync(TRITONSERVER_Server*, TRITONSERVER_InferenceRequest*,
-    TRITONSERVER_InferenceTrace*);
+                                                  TRITONSERVER_InferenceTrace*);
 
 TRITONSERVER_Error* TRITONSERVER_ResponseAllocatorNew(TRITONSERVER_ResponseAllocator**,
-    TRITONSERVER_ResponseAllocatorAllocFn_t, TRITONSERVER_ResponseAllocatorReleaseFn_t,
-    TRITONSERVER_ResponseAllocatorStartFn_t);
+                                                      TRITONSERVER_ResponseAllocatorAllocFn_t,
+                                                      TRITONSERVER_ResponseAllocatorReleaseFn_t,
+                                                      TRITONSERVER_ResponseAllocatorStartFn_t);
 TRITONSERVER_Error* TRITONSERVER_ResponseAllocatorDelete(TRITONSERVER_ResponseAllocator*);
 
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestNew(TRITONSERVER_InferenceRequest**, TRITONSERVER_Server*,
-    const char* model, int64_t version);
+                                                     const char* model, int64_t version);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestDelete(TRITONSERVER_InferenceRequest*);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestCancel(TRITONSERVER_InferenceRequest*);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetId(TRITONSERVER_InferenceRequest*, const char*);
@@ -94,30 +100,41 @@ TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetCorrelationIdString(TRITONSE
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetPriorityUInt64(TRITONSERVER_InferenceRequest*, uint64_t);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetTimeoutMicroseconds(TRITONSERVER_InferenceRequest*, uint64_t);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetStringParameter(TRITONSERVER_InferenceRequest*, const char* key,
-    const char*);
+                                                                    const char*);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetIntParameter(TRITONSERVER_InferenceRequest*, const char* key,
-    int64_t);
-TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetBoolParameter(TRITONSERVER_InferenceRequest*, const char* key, bool);
+                                                                 int64_t);
+TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetBoolParameter(TRITONSERVER_InferenceRequest*, const char* key,
+                                                                  bool);
 VRAMGATE_TRITON_WEAK TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetDoubleParameter(TRITONSERVER_InferenceRequest*,
-    const char* key, double);  // since 2.45
+                                                                                         const char* key,
+                                                                                         double);  // since 2.45
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestAddInput(TRITONSERVER_InferenceRequest*, const char* name,
-    TRITONSERVER_DataType, const int64_t* shape, uint64_t dimensions);
+                                                          TRITONSERVER_DataType, const int64_t* shape,
+                                                          uint64_t dimensions);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestAppendInputData(TRITONSERVER_InferenceRequest*, const char* name,
-    const void* base, size_t bytes, TRITONSERVER_MemoryType, int64_t memory_id);
+                                                                 const void* base, size_t bytes,
+                                                                 TRITONSERVER_MemoryType, int64_t memory_id);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestAddRequestedOutput(TRITONSERVER_InferenceRequest*, const char* name);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetReleaseCallback(TRITONSERVER_InferenceRequest*,
-    TRITONSERVER_InferenceRequestReleaseFn_t, void* user);
+                                                                    TRITONSERVER_InferenceRequestReleaseFn_t,
+                                                                    void* user);
 TRITONSERVER_Error* TRITONSERVER_InferenceRequestSetResponseCallback(TRITONSERVER_InferenceRequest*,
-    TRITONSERVER_ResponseAllocator*, void* allocator_user, TRITONSERVER_InferenceResponseCompleteFn_t, void* user);
+                                                                     TRITONSERVER_ResponseAllocator*,
+                                                                     void* allocator_user,
+                                                                     TRITONSERVER_InferenceResponseCompleteFn_t,
+                                                                     void* user);
 
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseDelete(TRITONSERVER_InferenceResponse*);
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseError(TRITONSERVER_InferenceResponse*);  // borrowed
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseOutputCount(TRITONSERVER_InferenceResponse*, uint32_t*);
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseOutput(TRITONSERVER_InferenceResponse*, uint32_t index,
-    const char** name, TRITONSERVER_DataType*, const int64_t** shape, uint64_t* dimensions, const void** base,
-    size_t* bytes, TRITONSERVER_MemoryType*, int64_t* memory_id, void** user);
+                                                         const char** name, TRITONSERVER_DataType*,
+                                                         const int64_t** shape, uint64_t* dimensions, const void** base,
+                                                         size_t* bytes, TRITONSERVER_MemoryType*, int64_t* memory_id,
+                                                         void** user);
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseParameterCount(TRITONSERVER_InferenceResponse*, uint32_t*);
 TRITONSERVER_Error* TRITONSERVER_InferenceResponseParameter(TRITONSERVER_InferenceResponse*, uint32_t index,
-    const char** key, TRITONSERVER_ParameterType*, const void**);
+                                                            const char** key, TRITONSERVER_ParameterType*,
+                                                            const void**);
 
 }  // extern "C"
