@@ -37,6 +37,7 @@ MODEL = """
     max_model_len: {length}
     block_tokens: 1
     activation: batched
+    min_tokens_per_s: 10000  # how long what is left behind lingers
     activation_bytes: 1MiB
     instances:
       - {{name: a, devices: ["0"], kv_pool: {room}GiB}}
@@ -140,14 +141,19 @@ class Gate(Program):
         self.ready = dict(word.split("=", 1) for word in words[1:])
 
     def leases(self, state: str) -> list[dict[str, typing.Any]]:
-        """The leases in that state: held, waiting or lingering."""
+        """The leases in that state (held, waiting or lingering), some hundred at most."""
         return list(http_json(self.ready["admin"], "GET", f"/leases?state={state}")[1]["leases"])
 
     def count(self, state: str) -> int:
-        return len(self.leases(state))
+        """How many leases are in that state."""
+        return int(self.status()[state])
 
     def empty(self) -> bool:
-        return not any(self.count(state) for state in ("held", "waiting", "lingering"))
+        status = self.status()
+        return not any(status[state] for state in ("held", "waiting", "lingering"))
+
+    def status(self) -> dict[str, typing.Any]:
+        return self.command("status", "--target", self.ready["operator"], "--format", "json")
 
     def command(self, *arguments: str) -> dict[str, typing.Any]:
         result = subprocess.run([self.path, *arguments], capture_output=True, text=True, timeout=30, check=False)
