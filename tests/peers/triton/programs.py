@@ -48,7 +48,7 @@ class Paths(typing.NamedTuple):
     """What was built, and where the servers are."""
 
     vramgate: str
-    backends: pathlib.Path
+    backends: list[pathlib.Path]
     repoagents: pathlib.Path
     servers: dict[str, pathlib.Path]
 
@@ -56,7 +56,7 @@ class Paths(typing.NamedTuple):
 def paths() -> Paths:
     return Paths(
         vramgate=os.environ["VRAMGATE"],
-        backends=pathlib.Path(os.environ["VRAMGATE_TRITON_BACKENDS"]),
+        backends=[pathlib.Path(path) for path in os.environ["VRAMGATE_TRITON_BACKENDS"].split(":")],
         repoagents=pathlib.Path(os.environ["VRAMGATE_TRITON_REPOAGENTS"]),
         servers={version: pathlib.Path(os.environ["TRITON_" + version.replace(".", "_")]) for version in VERSIONS},
     )
@@ -214,7 +214,7 @@ class Triton(Program):
         server = paths().servers[version]
         backends = directory / "backends"
         backends.mkdir()
-        for found in paths().backends.iterdir():
+        for found in (found for path in paths().backends for found in path.iterdir()):
             (backends / found.name).symlink_to(found)
         (backends / "python").symlink_to(server / "pytriton" / "tritonserver" / "backends" / "python")
         self._ports = Port(), Port()
