@@ -23,23 +23,24 @@ GateClients::~GateClients() {
 
 Error GateClients::Get(const GateAddress& address, vg_client** client) {
   const std::lock_guard lock(mutex_);
-  const auto found = clients_.find(address);
-  if (found != clients_.end()) {
-    *client = found->second;
+  const auto [place, is_new] = clients_.try_emplace(address, nullptr);
+  if (!is_new) {
+    *client = place->second;
     return nullptr;
   }
   vg_client_options options = VG_CLIENT_OPTIONS_INIT;
-  options.target = {address.target.data(), address.target.size()};
+  options.target = {place->first.target.data(), place->first.target.size()};
   options.when_away = address.when_away;
   options.local_share_bytes = address.local_share_bytes;
   options.log = &LogOfClient;
   vg_client* made = nullptr;
   const vg_code code = api_->client_create(&options, &made);
   if (code != VG_OK) {
+    clients_.erase(place);
     return MakeError(TritonCode(code), "vramgate: GATE \"" + address.target + "\": " + api_->code_name(code) +
                                            "; the log says what is wrong with it");
   }
-  clients_.emplace(address, made);
+  place->second = made;
   *client = made;
   return nullptr;
 }

@@ -142,20 +142,25 @@ def killed_client(triton: Triton, model: str, **parameters: typing.Any) -> subpr
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
 
 
-async def _post(address: str, path: str, body: str, started: asyncio.Semaphore) -> int:
+async def post(address: str, path: str, body: str) -> int:
+    """The status of one request, once all of its answer has come; 0 where the connection was closed without one."""
     host, port = address.split(":")
-    async with started:  # the listen queue is short
-        reader, writer = await asyncio.open_connection(host, int(port))
-        head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write((head + body).encode())
-        await writer.drain()
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+    await writer.drain()
     status = await reader.readline()
+    await reader.read()
     writer.close()
     return int(status.split()[1]) if status else 0
 
 
 async def posts(triton: Triton, path: str, body: typing.Any, count: int) -> list[int]:
-    """The statuses of so many requests at once, each over a connection of its own; 0 where one was closed without a reply."""
-    started = asyncio.Semaphore(50)
+    """The statuses of so many requests at once, each over a connection of its own."""
     text = json.dumps(body)
-    return await asyncio.gather(*(_post(triton.http, path, text, started) for _ in range(count)))
+
+    async def one(index: int) -> int:
+        await asyncio.sleep(index / 2000)  # the listen queue is short
+        return await post(triton.http, path, text)
+
+    return await asyncio.gather(*(one(index) for index in range(count)))

@@ -8,7 +8,7 @@ import pytest
 
 import models
 from clients import Stream
-from programs import VERSIONS, Gate, Triton, wait_for
+from programs import VERSIONS, Gate, Program, Triton, model, wait_for
 
 ROOM_GIB = 4
 ROOM_TOKENS = ROOM_GIB * 1024
@@ -21,7 +21,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def gate(version: str, tmp_path_factory: pytest.TempPathFactory) -> collections.abc.Iterator[Gate]:
-    gate = Gate(tmp_path_factory.mktemp("gate"), {"llm": ROOM_GIB, "echo": ROOM_GIB})
+    gate = Gate(tmp_path_factory.mktemp("gate"), [model("llm", ROOM_GIB), model("echo", ROOM_GIB)], total_gib=16)
     yield gate
     assert gate.stop() == 0
     audit = gate.audit()
@@ -54,6 +54,17 @@ def nothing_is_left(request: pytest.FixtureRequest) -> collections.abc.Iterator[
         gate: Gate = request.getfixturevalue("gate")
         if gate.running():
             wait_for("the last lease ends", gate.empty)
+
+
+@pytest.fixture(autouse=True)
+def no_program_is_left() -> collections.abc.Iterator[None]:
+    """What a test has started and, since it failed, not stopped."""
+    before = list(Program.all)
+    yield
+    for program in Program.all:
+        if program not in before and program.running():
+            program.process.kill()
+            program.process.wait()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 import models
 from clients import Call, Stream, echo_body, posts, text_input
 from conftest import ROOM_TOKENS
-from programs import Gate, Triton, wait_for
+from programs import Gate, Triton, model, wait_for
 
 CROWD = 1000
 
@@ -104,7 +104,7 @@ class Own:
     """A gate and a server that a test may end."""
 
     def __init__(self, directory: pathlib.Path, version: str):
-        self.gate = Gate(directory / "gate", {"llm": 4})
+        self.gate = Gate(directory / "gate", [model("llm", 4)], total_gib=8)
         configs = {
             "llm": models.target(),
             "echo": models.target(models.ECHO_INTERFACE),

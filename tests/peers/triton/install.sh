@@ -45,6 +45,9 @@ for server in "${servers[@]}"; do
     "$venv/bin/python" -m zipfile -e "$directory"/nvidia_pytriton-*.whl "$directory"
     rm "$directory"/nvidia_pytriton-*.whl
     find "$directory/pytriton/tritonserver" -type f \( -path '*/bin/*' -o -name '*_stub' \) -exec chmod +x {} +
+    # The Python backend's process, for the Python that the environment has; it links libpython3.11.
+    cp "$directory/pytriton/tritonserver/python_backend_stubs/3.11/triton_python_backend_stub" \
+      "$directory/pytriton/tritonserver/backends/python/"
     touch "$directory/complete"
   fi
   echo "$triton=$directory"

@@ -40,8 +40,15 @@ MODEL = """
     min_tokens_per_s: 10000  # how long what is left behind lingers
     activation_bytes: 1MiB
     instances:
-      - {{name: a, devices: ["0"], kv_pool: {room}GiB}}
+      - {{name: a, devices: ["0"], {pool}, loaded: {loaded}}}
 """
+
+
+def model(name: str, room_gib: int, pool: str = "", loaded: bool = True) -> str:
+    """A model of the gate's config, with a preallocated pool of `room_gib`, or with `pool`."""
+    pool = pool or f"kv_pool: {room_gib}GiB"
+    return MODEL.format(name=name, length=room_gib * 1024, pool=pool, loaded=str(loaded).lower())
+
 
 
 class Paths(typing.NamedTuple):
@@ -77,14 +84,24 @@ def wait_for(what: str, condition: collections.abc.Callable[[], T], within_s: fl
 
 
 class Program:
-    """A child process, ended by its pid at the latest when the tests end."""
+    """A child process, ended by its pid at the latest when its test ends."""
 
-    def __init__(self, command: list[str], log: pathlib.Path, env: dict[str, str] | None = None, pipe: bool = False):
+    all: typing.ClassVar[list[Program]] = []
+
+    def __init__(
+        self,
+        command: list[str],
+        log: pathlib.Path,
+        env: dict[str, str] | None = None,
+        pipe: bool = False,
+        cwd: pathlib.Path | None = None,
+    ):
         self.log = log
         with open(log, "wb") as out:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE if pipe else out, stderr=out, stdin=subprocess.DEVNULL, env=env
+                command, stdout=subprocess.PIPE if pipe else out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=cwd
             )
+        Program.all.append(self)
 
     def running(self) -> bool:
         return self.process.poll() is None
@@ -114,24 +131,22 @@ class Program:
 
 
 class Gate(Program):
-    """vramgate serve with a plugin socket, and a ledger. `rooms`: models, and how many GiB the pool of each has."""
+    """vramgate serve with a plugin socket, and a ledger, for the `models` of its config, on one simulated card."""
 
     def __init__(
         self,
         directory: pathlib.Path,
-        rooms: dict[str, int],
+        models: collections.abc.Sequence[str],
+        total_gib: int,
         queue: int = 5000,
         max_wait: str = "60s",
-        total_gib: int | None = None,
-        models: str = "",
     ):
         directory.mkdir(parents=True, exist_ok=True)
         self.ledger = directory / "ledger.csv"
         self.plugin = f"unix:{directory}/plugin.sock"
         config = directory / "gate.yaml"
-        models += "".join(MODEL.format(name=name, room=room, length=room * 1024) for name, room in rooms.items())
-        total = total_gib or sum(rooms.values()) + 8
-        config.write_text(GATE_CONFIG.format(dir=directory, models=models, queue=queue, max_wait=max_wait, total=total))
+        more = {"models": "".join(models), "queue": queue, "max_wait": max_wait, "total": total_gib}
+        config.write_text(GATE_CONFIG.format(dir=directory, **more))
         self.path = paths().vramgate
         command = [self.path, "serve", "--config", str(config), "--ledger", str(self.ledger)]
         super().__init__(command, directory / "gate.log", pipe=True)
