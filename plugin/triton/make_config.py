@@ -2,10 +2,10 @@
 """Writes the config.pbtxt of a gate model: the interface of its target, and where the gate is.
 
   make_config.py http://HOST:PORT/v2/models/TARGET [--set KEY=VALUE ...]   asks a server that has the target
-  make_config.py REPOSITORY/TARGET/config.pbtxt    [--set KEY=VALUE ...]   reads the target's own; needs tritonclient[grpc]
+  make_config.py REPOSITORY/TARGET/config.pbtxt    [--set KEY=VALUE ...]   reads its own; needs tritonclient[grpc]
 
-For a static start, at which Triton does not tell a gate model what its target looks like; a gate that is loaded later, by the
-repository API, needs none of this. docs/triton.md lists the keys of --set.
+For a static start, at which Triton does not tell a gate model what its target looks like; a gate that is loaded later,
+by the repository API, needs none of this. docs/triton.md lists the keys of --set.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def from_server(url: str) -> Config:
 
 def from_file(path: pathlib.Path) -> Config:
     try:
-        from google.protobuf import json_format, text_format
-        from tritonclient.grpc import model_config_pb2
+        from google.protobuf import json_format, text_format  # type: ignore[import-untyped,unused-ignore]
+        from tritonclient.grpc import model_config_pb2  # type: ignore[import-untyped]
     except ImportError as error:
-        raise Failed(f"{error}: to read a config.pbtxt: pip install tritonclient[grpc]; or give its server's URL") from error
+        raise Failed(
+            f"{error}: to read a config.pbtxt: pip install tritonclient[grpc]; or give its server's URL"
+        ) from error
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -85,20 +87,29 @@ def gate_config(target: Config, settings: dict[str, str]) -> str:
     for kind in ("input", "output"):
         tensors = target.get(kind) or []
         if not tensors:
-            raise Failed(f"the target's config has no {kind}: it is completed when it is loaded; ask its server instead of its file")
+            raise Failed(
+                f"the target's config has no {kind}: it is completed when it is loaded; ask its server instead"
+            )
         lines += [tensor(kind, entry) for entry in tensors]
     if target.get("model_transaction_policy", {}).get("decoupled", False):
         lines.append("model_transaction_policy { decoupled: true }")
     lines.append("instance_group { kind: KIND_CPU count: 1 }")
-    lines += [f"parameters {{ key: {quoted(key)} value {{ string_value: {quoted(value)} }} }}" for key, value in settings.items()]
+    lines += [
+        f"parameters {{ key: {quoted(key)} value {{ string_value: {quoted(value)} }} }}"
+        for key, value in settings.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="http://HOST:PORT/v2/models/TARGET, or the path of the target's config.pbtxt")
-    parser.add_argument("--target", help="the target's name, where it is not the last part of the source's directory or URL")
-    parser.add_argument("--gate", default="unix:/run/vramgate/plugin.sock", help="the sidecar's plugin socket (default: %(default)s)")
+    parser.add_argument(
+        "--target", help="the target's name, where it is not the last part of the source's directory or URL"
+    )
+    parser.add_argument(
+        "--gate", default="unix:/run/vramgate/plugin.sock", help="the sidecar's plugin socket (default: %(default)s)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the gate model")
     arguments = parser.parse_args()
 

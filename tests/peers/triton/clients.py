@@ -11,8 +11,8 @@ import sys
 import typing
 
 import numpy
-import tritonclient.grpc as triton_grpc
-from tritonclient.utils import InferenceServerException
+import tritonclient.grpc as triton_grpc  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from programs import Triton
 
@@ -26,7 +26,7 @@ def text_input(name: str, texts: typing.Sequence[bytes]) -> list[typing.Any]:
 class Stream:
     """One request over a gRPC stream of its own; `parameters` are the request's."""
 
-    def __init__(self, triton: Triton, model: str, prompt: bytes = b"x", **parameters: typing.Any):
+    def __init__(self, triton: Triton, model: str, prompt: bytes = b"x", /, **parameters: typing.Any):
         self._client = triton_grpc.InferenceServerClient(triton.grpc)
         self._said: queue.Queue[tuple[typing.Any, InferenceServerException | None]] = queue.Queue()
         self._client.start_stream(callback=lambda result, error: self._said.put((result, error)))
@@ -74,7 +74,9 @@ class Call:
     def __init__(self, triton: Triton, model: str, inputs: list[typing.Any], **more: typing.Any):
         self._client = triton_grpc.InferenceServerClient(triton.grpc)
         self._said: queue.Queue[tuple[typing.Any, InferenceServerException | None]] = queue.Queue()
-        self._call = self._client.async_infer(model, inputs, lambda result, error: self._said.put((result, error)), **more)
+        self._call = self._client.async_infer(
+            model, inputs, lambda result, error: self._said.put((result, error)), **more
+        )
 
     def result(self, within_s: float = 20) -> typing.Any:
         """Its response; raises what the server said instead."""
@@ -98,7 +100,7 @@ def infer(
     return list(result.as_numpy("OUTPUT0").reshape(-1)), parameters
 
 
-def echo_body(texts: typing.Sequence[str] = ("a", "bcd"), **parameters: typing.Any) -> dict[str, typing.Any]:
+def echo_body(texts: typing.Sequence[str] = ("a", "bcd"), /, **parameters: typing.Any) -> dict[str, typing.Any]:
     """What echo is asked over HTTP."""
     data = {"name": "INPUT0", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
     return {"inputs": [data], "parameters": parameters}

@@ -7,8 +7,8 @@ import pathlib
 import queue
 
 import pytest
-import tritonclient.grpc as triton_grpc
-from tritonclient.utils import InferenceServerException
+import tritonclient.grpc as triton_grpc  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 import models
 from clients import Call, Stream, echo_body, posts, text_input
@@ -19,7 +19,9 @@ CROWD = 1000
 
 
 @pytest.mark.parametrize("what", ["granted", "refused"])
-def test_a_thousand_wait_on_no_threads_and_all_are_answered(gate: Gate, triton: Triton, full: Stream, what: str) -> None:
+def test_a_thousand_wait_on_no_threads_and_all_are_answered(
+    gate: Gate, triton: Triton, full: Stream, what: str
+) -> None:
     threads = triton.threads()
     body = echo_body(["x"], max_tokens=1)
 
@@ -139,7 +141,7 @@ def test_the_server_is_terminated_with_a_queue(tmp_path: pathlib.Path, version: 
     own = Own(tmp_path, version)
     own.triton.terminate()
     for call in own.waiting:
-        with pytest.raises(InferenceServerException, match="TARGET_NOT_READY|(?i:cancel|shut|unavailable|stopping)"):
+        with pytest.raises(InferenceServerException, match=r"TARGET_NOT_READY|(?i:cancel|shut|unavailable|stopping)"):
             call.result()
     own.full.leave()
     assert own.triton.wait(30) == 0

@@ -1,4 +1,4 @@
-"""Types what examples/triton/README.md tells its reader to type, with other paths and ports, and compares the answers."""
+"""Types what examples/triton/README.md says, with other paths and ports, and compares the answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Place:
         for path in (directory / "examples" / "triton").rglob("*"):
             if path.suffix in (".yaml", ".pbtxt"):
                 path.write_text(self.translate(path.read_text()))
-        options = f"--http-address=127.0.0.1 --http-port={self.ports[0].number} --reuse-http-port=1 --allow-metrics=false"
+        options = (
+            f"--http-address=127.0.0.1 --http-port={self.ports[0].number} --reuse-http-port=1 --allow-metrics=false"
+        )
         options += f" --grpc-address=127.0.0.1 --grpc-port={self.ports[1].number} --reuse-grpc-port=1"
         wrapper = directory / "bin" / "tritonserver"
         wrapper.parent.mkdir()
@@ -63,6 +65,12 @@ class Place:
             text = text.replace(old, new)
         return text
 
+    def answers(self) -> bool:
+        try:
+            return http_json(f"127.0.0.1:{self.ports[0].number}", "GET", "/v2/health/ready", timeout=5)[0] == 200
+        except OSError:
+            return False
+
     def run(self, command: str) -> str:
         made = subprocess.run(
             ["bash", "-c", self.translate(command)],
@@ -79,7 +87,11 @@ class Place:
 def expected(printed: str) -> str:
     """A pattern: what is printed, with `...` for what differs, and counts and ports as they come."""
     pattern = re.escape(printed.strip())
-    for fixed, varies in (r"\\\.\\\.\\\.", ".*"), (r"\b\d+\\ rows", r"\\d+ rows"), (r"127\\\.0\\\.0\\\.1:\d+", r"127.0.0.1:\\d+"):
+    for fixed, varies in (
+        (r"\\\.\\\.\\\.", ".*"),
+        (r"\b\d+\\ rows", r"\\d+ rows"),
+        (r"127\\\.0\\\.0\\\.1:\d+", r"127.0.0.1:\\d+"),
+    ):
         pattern = re.sub(fixed, varies, pattern)
     return pattern
 
@@ -93,12 +105,14 @@ def test_the_example_runs_as_printed(version: str, tmp_path: pathlib.Path) -> No
             continue  # built already
         if " serve " in command:
             running.append(place.start(command, "gate"))
-            ready = wait_for("the gate is ready", lambda: running[0].check_running() and re.search("ready .*", running[0].text()))
+            ready = wait_for(
+                "the gate is ready", lambda: running[0].check_running() and re.search("ready .*", running[0].text())
+            )
+            assert ready
             assert re.fullmatch(expected(place.translate(printed)), ready[0])
         elif command.startswith("tritonserver "):
             running.append(place.start(command, "triton"))
-            address = f"127.0.0.1:{place.ports[0].number}"
-            wait_for("Triton is ready", lambda: running[1].check_running() and answers(address), 60)
+            wait_for("Triton is ready", lambda: running[1].check_running() and place.answers(), 60)
         elif " audit " in command:
             audit = command, printed
         else:
@@ -107,13 +121,6 @@ def test_the_example_runs_as_printed(version: str, tmp_path: pathlib.Path) -> No
     assert [program.stop(30) for program in reversed(running)] == [0, 0]
     assert audit is not None
     assert re.fullmatch(expected(audit[1]), place.run(audit[0]).strip())
-
-
-def answers(address: str) -> bool:
-    try:
-        return http_json(address, "GET", "/v2/health/ready", timeout=5)[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("word", ["cp -r", "serve", "tritonserver", "curl", "audit"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from clients import Call, HttpStream, Stream, killed_client, text_input
 from programs import Gate, Triton, wait_for
@@ -17,7 +17,7 @@ def test_a_unary_call_is_cancelled_while_it_waits(gate: Gate, triton: Triton, fu
     call = Call(triton, "echo_of_llm", text_input("INPUT0", [b"x"]), parameters={"max_tokens": 9})
     wait_for("it waits", lambda: gate.count("waiting") == 1)
     call.cancel()
-    with pytest.raises(InferenceServerException, match="(?i)cancel"):
+    with pytest.raises(InferenceServerException, match=r"(?i)cancel"):
         call.result()
     wait_for("it has left the queue", lambda: gate.count("waiting") == 0, SOON_S)
 
@@ -67,7 +67,7 @@ def test_an_http_client_hangs_up_while_it_runs(gate: Gate, triton: Triton) -> No
 
 
 def test_an_http_client_that_hung_up_while_it_waited_costs_one_token(gate: Gate, triton: Triton, full: Stream) -> None:
-    """Triton does not say that a waiting HTTP client has left: it keeps its place, and is stopped at its first tokens."""
+    """Triton does not say that it has left: it keeps its place, and is stopped at its first tokens."""
     stream = HttpStream(triton, "gate_llm", **LONG)
     wait_for("it waits", lambda: gate.count("waiting") == 1)
     stream.hang_up()

@@ -52,7 +52,8 @@ def test_a_load_that_does_not_fit_is_refused_until_another_model_is_gone(
     assert triton.load("a")[0] == 200
     assert fixed_bytes(own_gate) - empty > 6 * GIB
     status, _ = triton.load("b")
-    assert status == 500 and "vramgate: b is not loaded" in triton.text()
+    assert status == 500
+    assert "vramgate: b is not loaded" in triton.text()
     assert fixed_bytes(own_gate) - empty < 7 * GIB, "nothing is charged for what was refused"
 
     stream = Stream(triton, "gate_a", max_tokens=100, delay_ms=20)
@@ -82,7 +83,8 @@ def test_a_reload_would_hold_two_copies(own_gate: Gate, version: str, tmp_path: 
     triton = Triton(tmp_path, version, configs(own_gate), explicit=["a"])
     charged = fixed_bytes(own_gate) - empty
     triton.add_model("a", configs(own_gate)["a"] + 'parameters { key: "changed" value { string_value: "1" } }\n')
-    assert triton.load("a")[0] == 500 and "ALREADY_LOADED" in triton.text()
+    assert triton.load("a")[0] == 500
+    assert "ALREADY_LOADED" in triton.text()
     assert triton.model_ready("a"), "the first copy serves on"
     assert fixed_bytes(own_gate) - empty == charged
     assert triton.unload("a")[0] == 200
@@ -120,7 +122,8 @@ def test_without_a_gate_nothing_is_loaded(version: str, tmp_path: pathlib.Path) 
         "typo": models.target(more=agent(nobody, TIMEUOT_MS=3000)),
     }
     triton = Triton(tmp_path, version, both, explicit=[])
-    assert triton.load("closed")[0] == 500 and "GATE_AWAY" in triton.text()
+    assert triton.load("closed")[0] == 500
+    assert "GATE_AWAY" in triton.text()
     assert triton.load("open")[0] == 200
     assert triton.load("typo")[0] in (400, 500)
     assert triton.stop() == 0

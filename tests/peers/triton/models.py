@@ -20,8 +20,10 @@ def target(interface: str = LLM_INTERFACE, more: str = "") -> str:
     return f'backend: "{BACKEND}"\n{interface}{CPU}{more}'
 
 
-def gate(target_model: str, plugin: str, interface: str = "", more: str = "", **parameters: object) -> str:
+def gate(target_model: str, plugin: str, interface: str = "", more: str = "", /, **parameters: object) -> str:
     """A gate before `target_model`; without an interface it is auto-completed."""
     settings = {"TARGET_MODEL": target_model, "GATE": plugin, **parameters}
-    text = "".join(f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in settings.items())
+    text = "".join(
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}\n' for key, value in settings.items()
+    )
     return f'backend: "vramgate"\n{text}{interface}{more}'

@@ -50,7 +50,6 @@ def model(name: str, room_gib: int, pool: str = "", loaded: bool = True) -> str:
     return MODEL.format(name=name, length=room_gib * 1024, pool=pool, loaded=str(loaded).lower())
 
 
-
 class Paths(typing.NamedTuple):
     """What was built, and where the servers are."""
 
@@ -180,7 +179,12 @@ class Gate(Program):
 
 
 def http_json(
-    address: str, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, timeout: float = 60
+    address: str,
+    method: str,
+    path: str,
+    body: object = None,
+    headers: dict[str, str] | None = None,
+    timeout: float = 60,
 ) -> tuple[int, typing.Any]:
     """Status, and the answer: what its JSON says, or its text."""
     connection = http.client.HTTPConnection(address, timeout=timeout)
@@ -221,7 +225,9 @@ class Triton(Program):
         explicit: collections.abc.Sequence[str] | None = None,
         options: collections.abc.Sequence[str] = (),
         ready: bool = True,
+        without: collections.abc.Sequence[str] = (),
     ):
+        """Of the backends it has not those in `without`."""
         self.version = version
         self.repository = directory / "models"
         for name, config in models.items():
@@ -229,7 +235,7 @@ class Triton(Program):
         server = paths().servers[version]
         backends = directory / "backends"
         backends.mkdir()
-        for found in (found for path in paths().backends for found in path.iterdir()):
+        for found in (found for path in paths().backends for found in path.iterdir() if found.name not in without):
             (backends / found.name).symlink_to(found)
         (backends / "python").symlink_to(server / "pytriton" / "tritonserver" / "backends" / "python")
         self._ports = Port(), Port()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import typing
@@ -21,7 +22,9 @@ DECLARED = re.compile(r"^\s*(VRAMGATE_TRITON_WEAK)?[\w* ]*?\b(TRITON(?:SERVER|BA
 
 
 def symbols(path: pathlib.Path, *options: str) -> set[str]:
-    listed = subprocess.run(["nm", "-D", "--format=just-symbols", *options, str(path)], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["nm", "-D", "--format=just-symbols", *options, str(path)], capture_output=True, text=True, check=True
+    )
     return {line.split("@")[0] for line in listed.stdout.split()}
 
 
@@ -49,9 +52,11 @@ def test_every_declared_function_is_one_of_the_server(version: str) -> None:
         assert not lacks, "the newest has all of them"
 
 
-@pytest.mark.parametrize("name, entries", [("triton", "TRITONBACKEND_"), ("tritonrepoagent", "TRITONREPOAGENT_")])
+@pytest.mark.parametrize(("name", "entries"), [("triton", "TRITONBACKEND_"), ("tritonrepoagent", "TRITONREPOAGENT_")])
 def test_the_plugins_need_and_give_nothing_else(name: str, entries: str) -> None:
-    (library,) = (found for path in [*paths().backends, paths().repoagents] for found in path.glob(f"*/lib{name}_vramgate.so"))
+    (library,) = (
+        found for path in [*paths().backends, paths().repoagents] for found in path.glob(f"*/lib{name}_vramgate.so")
+    )
     assert {symbol for symbol in symbols(library, "--defined-only") if not symbol.startswith(entries)} == set()
     assert len(symbols(library, "--defined-only")) == 5
     needed = {symbol for symbol in symbols(library, "--undefined-only") if symbol.startswith("TRITON")}
@@ -79,26 +84,51 @@ def check_works(triton: Triton, name: str = "gate_echo") -> None:
 def test_a_whole_config_loads_at_the_servers_start(
     own_gate: Gate, version: str, tmp_path: pathlib.Path, explicit: tuple[str, ...] | None
 ) -> None:
-    configs = {"echo": models.target(models.ECHO_INTERFACE), "gate_echo": models.gate("echo", own_gate.plugin, models.ECHO_INTERFACE)}
+    configs = {
+        "echo": models.target(models.ECHO_INTERFACE),
+        "gate_echo": models.gate("echo", own_gate.plugin, models.ECHO_INTERFACE),
+    }
     check_works(Triton(tmp_path, version, configs, explicit=explicit))
+
+
+@pytest.mark.parametrize("place", ["gate_echo", "gate_echo/1"])
+def test_the_library_may_lie_beside_the_config(
+    own_gate: Gate, version: str, tmp_path: pathlib.Path, place: str
+) -> None:
+    (library,) = (found for path in paths().backends for found in path.glob("vramgate/libtriton_vramgate.so"))
+    (tmp_path / "models" / "gate_echo" / "1").mkdir(parents=True)
+    shutil.copy(library, tmp_path / "models" / place)
+    configs = {
+        "echo": models.target(models.ECHO_INTERFACE),
+        "gate_echo": models.gate("echo", own_gate.plugin, models.ECHO_INTERFACE),
+    }
+    check_works(Triton(tmp_path, version, configs, without=["vramgate"]))
 
 
 def test_a_later_load_takes_the_interface_from_the_target(own_gate: Gate, version: str, tmp_path: pathlib.Path) -> None:
     interface = models.ECHO_INTERFACE.replace("[-1]", "[2]")
-    configs = {"echo": models.target(interface, "max_batch_size: 4\n"), "gate_echo": models.gate("echo", own_gate.plugin)}
+    configs = {
+        "echo": models.target(interface, "max_batch_size: 4\n"),
+        "gate_echo": models.gate("echo", own_gate.plugin),
+    }
     triton = Triton(tmp_path, version, configs, explicit=["echo"])
     assert triton.load("gate_echo")[0] == 200
     config = http_json(triton.http, "GET", "/v2/models/gate_echo/config")[1]
-    assert config["max_batch_size"] == 4 and config["input"][0]["dims"] == ["2"] or config["input"][0]["dims"] == [2]
+    assert (config["max_batch_size"], config["input"][0]["dims"]) == (4, [2])
     body = {"inputs": [{"name": "INPUT0", "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]}]}
     status, said = triton.post("/v2/models/gate_echo/infer", body)
-    assert status == 200 and said["outputs"][0]["data"] == ["a", "b"]
+    assert status == 200
+    assert said["outputs"][0]["data"] == ["a", "b"]
     assert triton.stop() == 0
 
 
-def test_a_config_without_an_interface_says_what_to_do_at_the_start(own_gate: Gate, version: str, tmp_path: pathlib.Path) -> None:
+def test_a_config_without_an_interface_says_what_to_do_at_the_start(
+    own_gate: Gate, version: str, tmp_path: pathlib.Path
+) -> None:
     configs = {"echo": models.target(models.ECHO_INTERFACE), "gate_echo": models.gate("echo", own_gate.plugin)}
-    triton = Triton(tmp_path, version, configs, options=["--exit-on-error=false", "--strict-readiness=false"], ready=False)
+    triton = Triton(
+        tmp_path, version, configs, options=["--exit-on-error=false", "--strict-readiness=false"], ready=False
+    )
     wait_for("it says so", lambda: triton.check_running() and "make_config.py" in triton.text())
     assert triton.stop() == 0
 
@@ -111,9 +141,15 @@ def test_make_config_writes_what_a_static_start_needs(
     configs = {"echo": models.target(models.ECHO_INTERFACE), "llm": models.target()}
     first = Triton(tmp_path / "first", version, configs)
     for name in configs:
-        place = f"http://{first.http}/v2/models/{name}" if source == "server" else str(first.repository / name / "config.pbtxt")
+        place = (
+            f"http://{first.http}/v2/models/{name}"
+            if source == "server"
+            else str(first.repository / name / "config.pbtxt")
+        )
         arguments = [place, "--target", name, "--gate", own_gate.plugin, "--set", "MAX_WAIT_MS=5000"]
-        made = subprocess.run([sys.executable, str(MAKE_CONFIG), *arguments], capture_output=True, text=True, check=False)
+        made = subprocess.run(
+            [sys.executable, str(MAKE_CONFIG), *arguments], capture_output=True, text=True, check=False
+        )
         assert made.returncode == 0, made.stderr
         (tmp_path / f"{name}.pbtxt").write_text(made.stdout)
     assert first.stop() == 0
@@ -125,7 +161,7 @@ def test_make_config_writes_what_a_static_start_needs(
 
 
 @pytest.mark.parametrize(
-    "parameters, why",
+    ("parameters", "why"),
     [
         ({"TARGET_MODEL": ""}, "TARGET_MODEL: .* is missing"),
         ({"TARGET_MODEL": "gate_bad"}, "is this model itself"),
@@ -142,7 +178,8 @@ def test_a_wrong_config_names_the_key(triton: Triton, gate: Gate, parameters: di
     plugin = str(settings.pop("GATE"))
     triton.add_model("gate_bad", models.gate(target, plugin, models.ECHO_INTERFACE, **settings))
     status, said = triton.load("gate_bad")
-    assert status == 400 and re.search(why, said["error"]), said
+    assert status == 400
+    assert re.search(why, said["error"])
 
 
 def test_without_a_gate_requests_are_refused_and_not_let_through(version: str, tmp_path: pathlib.Path) -> None:
@@ -156,7 +193,9 @@ def test_without_a_gate_requests_are_refused_and_not_let_through(version: str, t
     body = {"inputs": [{"name": "INPUT0", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}
     status, said = triton.post("/v2/models/closed/infer", body)
     assert status in (400, 503), said
-    assert said["error"].startswith(f"vramgate: GATE_AWAY: the sidecar cannot be reached at {nobody}; retry_after_ms="), said
+    assert said["error"].startswith(
+        f"vramgate: GATE_AWAY: the sidecar cannot be reached at {nobody}; retry_after_ms="
+    ), said
     assert triton.post("/v2/models/open/infer", body)[0] == 200
     assert triton.stop() == 0
 

@@ -3,9 +3,9 @@
 //   echo   not decoupled: OUTPUT<k> is INPUT<k>, after `delay_ms`; any type, batched or not
 //   llm    decoupled: `max_tokens` times "tok<i> " as TOKEN, one each `delay_ms`, until its client has left
 //
-// Request parameters: max_tokens, delay_ms, fail_after (tokens before it ends with an error). What the request carried
-// comes back as parameters of the first response: flags, correlation, timeout_us, and got_KEY for each of its
-// parameters.
+// Request parameters: max_tokens, delay_ms, fail_after (tokens before it ends with an error), fail_code (Triton's).
+// What the request carried comes back as parameters of the first response: flags, correlation, timeout_us, and got_KEY
+// for each of its parameters.
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -39,6 +39,11 @@ int64_t Number(const RequestCopy& copy, std::string_view key, int64_t otherwise)
     if (const auto* text = std::get_if<std::string>(&parameter.value)) return std::stoll(*text);
   }
   return otherwise;
+}
+
+Error Failure(const RequestCopy& copy) {
+  const auto code = static_cast<TRITONSERVER_Error_Code>(Number(copy, "fail_code", TRITONSERVER_ERROR_INTERNAL));
+  return MakeError(code, "the target has failed");
 }
 
 struct Job {
@@ -145,9 +150,7 @@ class Target {
     for (const Tensor& input : job.copy.inputs) {
       Put(response, "OUTPUT" + input.name.substr(std::strlen("INPUT")), input.type, input.shape, input.bytes);
     }
-    const Error error = Number(job.copy, "fail_after", 1) == 0
-                            ? MakeError(TRITONSERVER_ERROR_INTERNAL, "the target has failed")
-                            : Error();
+    const Error error = Number(job.copy, "fail_after", 1) == 0 ? Failure(job.copy) : Error();
     Check(TRITONBACKEND_ResponseSend(response, TRITONSERVER_RESPONSE_COMPLETE_FINAL, error.get()));
     return true;
   }
@@ -161,7 +164,7 @@ class Target {
       Log(TRITONSERVER_LOG_INFO, "target: stopped " + job.copy.id);
       end = MakeError(TRITONSERVER_ERROR_CANCELLED, "the target was told to stop");
     } else if (job.sent == Number(job.copy, "fail_after", -1)) {
-      end = MakeError(TRITONSERVER_ERROR_INTERNAL, "the target has failed");
+      end = Failure(job.copy);
     }
     if (end != nullptr) {
       Check(TRITONBACKEND_ResponseSend(New(job), TRITONSERVER_RESPONSE_COMPLETE_FINAL, end.get()));
