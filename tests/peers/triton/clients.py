@@ -144,17 +144,24 @@ def killed_client(triton: Triton, model: str, **parameters: typing.Any) -> subpr
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
 
 
-async def post(address: str, path: str, body: str) -> int:
-    """The status of one request, once all of its answer has come; 0 where the connection was closed without one."""
+async def post(address: str, path: str, body: str, within_s: float = 60) -> int:
+    """The status of one request, once all of its answer has come; 0 where the connection was closed before."""
     host, port = address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    writer.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
-    await writer.drain()
-    status = await reader.readline()
-    await reader.read()
-    writer.close()
-    return int(status.split()[1]) if status else 0
+    try:
+        head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n{body}".encode())
+        async with asyncio.timeout(within_s):
+            said = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            if "transfer-encoding: chunked" in said:
+                await reader.readuntil(b"0\r\n\r\n")
+            else:
+                await reader.readexactly(int(said.split("content-length:")[1].split("\r\n")[0]))
+    except (asyncio.IncompleteReadError, ConnectionResetError):
+        return 0
+    finally:
+        writer.close()
+    return int(said.split()[1])
 
 
 async def posts(triton: Triton, path: str, body: typing.Any, count: int) -> list[int]:
