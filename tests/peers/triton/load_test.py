@@ -32,7 +32,7 @@ def own_gate(tmp_path: pathlib.Path) -> collections.abc.Iterator[Gate]:
 
 
 def fixed_bytes(gate: Gate) -> int:
-    (device,) = (account for account in gate.status()["accounts"] if account["name"] == "device/0")
+    (device,) = (account for account in gate.status()["accounts"] if account["account"] == "device/0")
     return int(device["fixed_bytes"])
 
 
