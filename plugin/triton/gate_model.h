@@ -71,6 +71,7 @@ class GateModel : public std::enable_shared_from_this<GateModel> {
 
   // The worker.
   void Work();
+  void WorkUntilStopped();
   std::vector<Shared> TakeDueLocked(Instant now);
   void Start(const Shared& gated);
   Error Launch(const Shared& gated);

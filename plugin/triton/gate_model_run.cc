@@ -22,6 +22,17 @@ Error ClientLeft() {
 }  // namespace
 
 void GateModel::Work() {
+  bool ended = false;
+  while (!ended) {
+    LogError("look after requests", Guarded("vramgate: out of memory", [&] {
+               WorkUntilStopped();
+               ended = true;
+               return Error();
+             }));
+  }
+}
+
+void GateModel::WorkUntilStopped() {
   Instant look = Instant::min();
   std::unique_lock lock(mutex_);
   while (true) {
@@ -38,16 +49,18 @@ void GateModel::Work() {
       continue;
     }
     lock.unlock();
-    LogError("answer requests", Guarded("vramgate: out of memory", [&] {
-               for (const Shared& gated : due) Start(gated);
-               AskNext();
-               if (looks) {
-                 look = now + kLookEvery;
-                 DropThoseWhoLeft();
-                 RefuseWithoutTarget();
-               }
-               return Error();
-             }));
+    for (const Shared& gated : due) {
+      LogError("answer a request", Guarded("vramgate: out of memory", [&] {
+                 Start(gated);
+                 return Error();
+               }));
+    }
+    AskNext();
+    if (looks) {
+      look = now + kLookEvery;
+      DropThoseWhoLeft();
+      RefuseWithoutTarget();
+    }
     lock.lock();
   }
 }
@@ -107,12 +120,12 @@ Error GateModel::Launch(const Shared& gated) {
 }
 
 void GateModel::Answer(const Shared& gated, const Error& error) {
-  gated->EndLease();
-  gated->Refuse(error);
   {
     const std::lock_guard lock(mutex_);
     LeaveLocked(gated);
   }
+  gated->EndLease();  // after that, so that Ask, should it only now learn of the lease, sees that nobody wants it
+  gated->Refuse(error);
   gated->Finish();
 }
 
