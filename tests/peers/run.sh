@@ -6,4 +6,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$("$here/setup.sh")
 export VRAMGATE=$1
 export PYTHONDONTWRITEBYTECODE=1
-exec "$venv/bin/python" -m pytest -p no:cacheprovider --strict-markers -v "$here"
+exec "$venv/bin/python" -m pytest -p no:cacheprovider --strict-markers -v "$here"/*_test.py

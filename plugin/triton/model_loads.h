@@ -1,0 +1,55 @@
+// ModelLoads: the models of this process whose fixed bytes the gate has admitted, so that each is given back once, when
+// the last copy has gone.
+//
+// Used by repo_agent.cc, as the state that Triton keeps for the agent.
+//
+//   LoadTarget target;
+//   if (Error error = ReadLoadTarget(parameters, &target)) return error;
+//   if (Error error = loads.Load(target)) return error;          Triton must not load it
+//   ... loads.Unload(target);                                    it failed to load, or is unloaded
+//
+// Thread rule: from any thread; calls wait for the gate, those for one model one after the other. Lifetime rule: ends
+// its clients.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "plugin/triton/gate_clients.h"
+
+namespace vramgate {
+
+// What `model_repository_agents { agents { name: "vramgate" parameters ... } }` says of one model. docs/triton.md lists
+// the keys.
+struct LoadTarget {
+  GateAddress gate{.target = "unix:/run/vramgate/plugin.sock"};
+  std::string model;     // as the gate's config names it
+  std::string instance;  // "": its only one
+  int64_t timeout_ns = 0;
+  bool reload = false;  // a second copy may be loaded beside the first, though its bytes are counted once
+};
+
+// `name` is the model's directory, the default of MODEL. INVALID_ARG names the key.
+[[nodiscard]] Error ReadLoadTarget(const std::map<std::string, std::string>& parameters, const std::string& name,
+                                   LoadTarget* target);
+
+class ModelLoads {
+ public:
+  explicit ModelLoads(const vg_api* api) : clients_(api) {}
+
+  // Null: admitted. UNAVAILABLE: its fixed bytes do not fit now, or a copy is loaded that a reload would double.
+  [[nodiscard]] Error Load(const LoadTarget& target);
+  // REQUIRES: Load has admitted it.
+  void Unload(const LoadTarget& target);
+
+ private:
+  using Key = std::pair<std::string, std::string>;  // model, instance
+
+  GateClients clients_;
+  std::mutex mutex_;           // held while the gate is asked, so that a load and an unload do not cross
+  std::map<Key, int> loaded_;  // guarded by mutex_: copies in this process
+};
+
+}  // namespace vramgate
