@@ -108,7 +108,7 @@ TEST_F(AbiTest, WhatMakesNoSenseIsRefused) {
   vg_client* client = nullptr;
   vg_client_options options = Nowhere(target_);
   const std::string long_path = "unix:/" + std::string(108, 'x');
-  for (const char* target : {"", "unix:", "unix:relative", "127.0.0.1:80", long_path.c_str()}) {
+  for (const char* target : {"", "unix:", "unix:///run/plugin.sock", "127.0.0.1:80", long_path.c_str()}) {
     options.target = vg_string(target);
     std::string logged;
     options.log = [](void* user, int32_t, const char* text, size_t size) {
