@@ -284,14 +284,16 @@ absl::Status CheckFits(const LoadedConfig& loaded, const ModelTable& models,
         const auto m = static_cast<int>(Index(model.id));
         const auto i = static_cast<int>(&instance - model.instances.data());
         const std::string where = loaded.Where(absl::StrFormat("models[%d].instances[%d]", m, i));
-        if (instance.fixed_bytes > left) {
+        // One that is loaded later may take the place of others: it has to fit the device alone.
+        const int64_t room = instance.loaded ? left : device_budgets[static_cast<size_t>(d)];
+        if (instance.fixed_bytes > room) {
           errors.push_back(
               absl::StrCat(where, ": weights, overhead and activation (", FormatBytes(instance.fixed_bytes),
-                           ") do not fit device ", id, ": ", FormatBytes(std::max<int64_t>(left, 0)),
+                           ") do not fit device ", id, ": ", FormatBytes(std::max<int64_t>(room, 0)),
                            " are left there. Use more devices, a smaller dtype or a lower overhead_ratio"));
-        } else if (instance.pool_bytes && *instance.pool_bytes > left - instance.fixed_bytes) {
+        } else if (instance.pool_bytes && *instance.pool_bytes > room - instance.fixed_bytes) {
           errors.push_back(absl::StrCat(where, ": kv_pool: ", FormatBytes(*instance.pool_bytes),
-                                        " does not fit device ", id, ": ", FormatBytes(left - instance.fixed_bytes),
+                                        " does not fit device ", id, ": ", FormatBytes(room - instance.fixed_bytes),
                                         " are left after weights, overhead and activation (",
                                         FormatBytes(instance.fixed_bytes), "). Lower it"));
         }

@@ -102,7 +102,8 @@ std::string Wrong(const vg_admit_args& args) {
 
 std::string Wrong(const vg_client_options& options) {
   const std::string_view target = View(options.target);
-  if (!target.starts_with("unix:/")) return "target: must be unix:/path of the sidecar's plugin socket";
+  if (!target.starts_with("unix:") || target.size() == 5 || target.starts_with("unix://"))
+    return "target: must be unix:/path of the sidecar's plugin socket";
   if (target.size() > 5 + 107) return "target: a Unix socket's path has at most 107 bytes";
   if (options.when_away < VG_FAIL_CLOSED || options.when_away > VG_LOCAL_SHARE) return "when_away: no such policy";
   if (options.local_share_bytes < 0) return "local_share_bytes: negative";

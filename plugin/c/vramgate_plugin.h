@@ -39,7 +39,7 @@ extern "C" {
 #define VG_ABI_MAJOR 1u
 #define VG_ABI_MINOR 0u
 /* Whether a struct reaches up to and including `field`: of a vg_api, whether the library is new enough to have it. */
-#define VG_HAS(ptr, type, field) ((ptr)->struct_size >= offsetof(type, field) + sizeof(((type*)0)->field))
+#define VG_HAS(ptr, type, field) ((ptr)->struct_size >= offsetof(type, field) + sizeof(((type*)NULL)->field))
 
 typedef enum vg_code {                  /* the canonical codes of gRPC, and one of our own */
                        VG_PENDING = -1, /* poll: still waiting */
@@ -95,7 +95,7 @@ typedef struct vg_client_options {
                                 client's thread, but for what client_create says */
   void* log_user;
 } vg_client_options;
-#define VG_CLIENT_OPTIONS_INIT {sizeof(vg_client_options), {0, 0}, VG_FAIL_CLOSED, 0, 0, -1, 0, 0}
+#define VG_CLIENT_OPTIONS_INIT {sizeof(vg_client_options), {NULL, 0}, VG_FAIL_CLOSED, 0, 0, -1, NULL, NULL}
 
 typedef struct vg_admit_args {
   size_t struct_size;
@@ -113,7 +113,8 @@ typedef struct vg_admit_args {
   int64_t max_wait_ns;       /* -1: the sidecar's queue.max_wait; 0: never queue. try_admit: always 0 */
   int32_t revocable;         /* not 0: on_revoked is acted upon, so that the gate may give more */
 } vg_admit_args;
-#define VG_ADMIT_ARGS_INIT {sizeof(vg_admit_args), {0, 0}, {0, 0}, {0, 0}, {0, 0}, 0, 1, -1, -1, -1, -1, -1, -1, 0}
+#define VG_ADMIT_ARGS_INIT \
+  {sizeof(vg_admit_args), {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 1, -1, -1, -1, -1, -1, -1, 0}
 
 enum {
   VG_FLAG_AWAY = 1,   /* granted by when_away, not by the gate */
@@ -155,7 +156,7 @@ typedef struct vg_callbacks { /* each optional */
   /* Exactly once, last of all: after a refusal, a release, a cancel, or when the gate has ended the lease. */
   void (*on_ended)(void* user, vg_lease lease);
 } vg_callbacks;
-#define VG_CALLBACKS_INIT {sizeof(vg_callbacks), 0, 0, 0, 0, 0, 0}
+#define VG_CALLBACKS_INIT {sizeof(vg_callbacks), NULL, NULL, NULL, NULL, NULL, NULL}
 
 enum { /* how a request came out */
        VG_COMPLETED = 1,
@@ -187,7 +188,7 @@ typedef struct vg_step_report {
   const vg_progress* emitted;
   size_t emitted_count;
 } vg_step_report;
-#define VG_STEP_REPORT_INIT {sizeof(vg_step_report), {0, 0}, {0, 0}, 0, 0, 0, 0, 0}
+#define VG_STEP_REPORT_INIT {sizeof(vg_step_report), {NULL, 0}, {NULL, 0}, 0, NULL, 0, NULL, 0}
 
 typedef struct vg_step_answer {
   size_t struct_size;

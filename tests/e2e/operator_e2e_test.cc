@@ -205,7 +205,7 @@ std::string Call(const std::string& address, const std::string& method, const st
 
 // A model whose fixed bytes do not fit beside the others is loaded once there is room, and unloaded once nobody uses it.
 TEST(OperatorE2eTest, ALoadIsAnAdmissionAndAnUnloadWaitsForItsLeases) {
-  Sidecar sidecar(ModelYaml("big", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 9500MiB, loaded: false})"));
+  Sidecar sidecar(ModelYaml("big", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 8500MiB, loaded: false})"));
   const auto load = [&](v1::LoadModelResponse* response) {
     grpc::ClientContext context;
     v1::LoadModelRequest request;
@@ -241,7 +241,7 @@ TEST(OperatorE2eTest, ALoadIsAnAdmissionAndAnUnloadWaitsForItsLeases) {
   EXPECT_EQ(load(&loaded).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(holder.Release().ok());
   ASSERT_TRUE(Eventually([&] { return load(&loaded).ok(); }));
-  EXPECT_GT(loaded.fixed_bytes(), int64_t{9500} << 20);
+  EXPECT_GT(loaded.fixed_bytes(), int64_t{8500} << 20);
   ASSERT_TRUE(sidecar.Admit(ask, &admitted).ok());
   EXPECT_EQ(admitted.lease().instance(), "a");
   sidecar.Release(admitted.lease().name());

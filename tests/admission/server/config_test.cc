@@ -133,7 +133,8 @@ TEST(ConfigTest, ErrorsNameFileLineFieldValueAndFix) {
               StartsWith("f.yaml:8: queue.max_wait: \"30\" is not a duration: write"));
   EXPECT_EQ(Error(But("kv_pool", "kvpool")),
             "f.yaml:7: models[0].instances[0].kvpool: unknown field; did you mean kv_pool? "
-            "Known here: name, devices, pool, kv_pool, engine_metrics, engine_log, engine_poll_interval\n"
+            "Known here: name, devices, pool, kv_pool, engine_metrics, engine_log, engine_poll_interval, "
+            "loaded\n"
             "f.yaml:7: models[0].instances[0].kv_pool: missing: a preallocated pool needs its size on each device; "
             "or write `pool: dynamic`");
   EXPECT_THAT(Error(With("frobnicate: 1\n")),

@@ -61,6 +61,7 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
       {"vramgate_decision_seconds", "histogram"},
       {"vramgate_queue_wait_estimate_ratio", "histogram"},
       {"vramgate_overuse_total", "counter"},
+      {"vramgate_plugin_connections", "gauge"},
       {"vramgate_revocations_total", "counter"},
       {"vramgate_telemetry_age_seconds", "gauge"},
       {"vramgate_log_dropped_total", "counter"},

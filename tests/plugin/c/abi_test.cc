@@ -107,9 +107,8 @@ TEST_F(AbiTest, ANewerHeaderIsServed) {
 TEST_F(AbiTest, WhatMakesNoSenseIsRefused) {
   vg_client* client = nullptr;
   vg_client_options options = Nowhere(target_);
-  for (const char* target : {"", "unix:", "unix:relative", "127.0.0.1:80",
-                             "unix:/a/path/that/is/longer/than/any/Unix/"
-                             "socket/can/have/because/the/kernel/keeps/only/a/hundred/and/eight/bytes/for/it/alas"}) {
+  const std::string long_path = "unix:/" + std::string(108, 'x');
+  for (const char* target : {"", "unix:", "unix:///run/plugin.sock", "127.0.0.1:80", long_path.c_str()}) {
     options.target = vg_string(target);
     std::string logged;
     options.log = [](void* user, int32_t, const char* text, size_t size) {
