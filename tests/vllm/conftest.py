@@ -58,7 +58,7 @@ def ungated(model: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> It
     engine.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(model: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Through the endpoint plugin, with the KV connector."""
     environment = {"VRAMGATE_COUNT": "render"}
