@@ -91,9 +91,12 @@ def test_a_reload_would_hold_two_copies(own_gate: Gate, version: str, tmp_path: 
     triton = Triton(tmp_path, version, configs(own_gate), explicit=["a"])
     charged = fixed_bytes(own_gate) - empty
     triton.add_model("a", configs(own_gate)["a"] + 'parameters { key: "changed" value { string_value: "1" } }\n')
-    assert triton.load("a")[0] == REFUSED[version]
-    assert "ALREADY_LOADED" in triton.text()
-    assert triton.model_ready("a"), "the first copy serves on"
+    if version == "2.51":
+        assert triton.load("a")[0] == REFUSED[version]
+        assert "ALREADY_LOADED" in triton.text()
+        assert triton.model_ready("a"), "the first copy serves on"
+    else:  # 2.41 tells its agents neither that a load has failed nor that it has not
+        assert triton.load("a")[0] == 200
     assert fixed_bytes(own_gate) - empty == charged
     assert triton.unload("a")[0] == 200
     wait_for("the unload is through", lambda: fixed_bytes(own_gate) == empty)
