@@ -5,7 +5,9 @@
 
 #include <cstring>
 #include <functional>
+#include <future>
 #include <map>
+#include <utility>
 
 #include "tests/plugin/triton/fake_server.h"
 
@@ -134,12 +136,15 @@ class GateModelTest : public ::testing::Test {
     TRITONBACKEND_Request* request = server_.NewRequest(client, sequence);
     model_->Execute(&request, 1);
   }
-  // The gate makes up its mind about all that are left.
+  // The gate makes up its mind about all that are left, and has done so when this returns.
   void DecideAll() {
-    gate_.Later([this] {
+    std::promise<void> done;
+    gate_.Later([this, &done] {
       gate_.waits = false;
-      for (const vg_lease lease : std::vector<vg_lease>(gate_.asked)) gate_.Decide(lease, VG_OK);
+      for (const vg_lease lease : std::exchange(gate_.asked, {})) gate_.Decide(lease, VG_OK);
+      done.set_value();
     });
+    done.get_future().wait();
   }
   void WaitForAnswers(std::deque<FakeClient>& clients) {
     for (FakeClient& client : clients) {
