@@ -1,6 +1,8 @@
 #include "plugin/triton/model_loads.h"
 
 #include <charconv>
+#include <iterator>
+#include <utility>
 
 namespace vramgate {
 namespace {
@@ -22,7 +24,7 @@ vg_str View(const std::string& text) {
 
 Error ReadLoadTarget(const std::map<std::string, std::string>& parameters, const std::string& name,
                      LoadTarget* target) {
-  target->model = name;
+  target->name = target->model = name;
   target->timeout_ns = kDefaultMilliseconds * kNanosecondsPerMillisecond;
   for (const auto& [key, value] : parameters) {
     if (key == "GATE") {
@@ -55,19 +57,7 @@ Error ReadLoadTarget(const std::map<std::string, std::string>& parameters, const
   return nullptr;
 }
 
-Error ModelLoads::Load(const LoadTarget& target) {
-  const std::lock_guard lock(mutex_);
-  int& copies = loaded_[{target.model, target.instance}];
-  if (copies > 0) {
-    if (!target.reload) {
-      return MakeError(TRITONSERVER_ERROR_UNAVAILABLE,
-                       "vramgate: ALREADY_LOADED: a copy of " + target.model +
-                           " is loaded, and Triton would hold both until it has swapped them: unload it first, or set "
-                           "RELOAD to allow where there is room for two");
-    }
-    ++copies;
-    return nullptr;
-  }
+Error ModelLoads::AskLocked(const LoadTarget& target) {
   vg_client* client = nullptr;
   if (Error error = clients_.Get(target.gate, &client)) return error;
   vg_decision decision = VG_DECISION_INIT;
@@ -77,18 +67,51 @@ Error ModelLoads::Load(const LoadTarget& target) {
     decision.code = code;
     return Refusal(decision);
   }
-  ++copies;
   Log(TRITONSERVER_LOG_INFO, "vramgate: " + target.model + ": " + std::to_string(decision.vram_bytes) +
                                  " fixed bytes admitted" +
                                  ((decision.flags & VG_FLAG_AWAY) != 0 ? " without the gate, which is away" : ""));
   return nullptr;
 }
 
-void ModelLoads::Unload(const LoadTarget& target) {
+Error ModelLoads::Load(const LoadTarget& target, Copy* copy) {
   const std::lock_guard lock(mutex_);
-  const auto found = loaded_.find({target.model, target.instance});
-  if (found == loaded_.end() || found->second == 0 || --found->second > 0) return;
-  loaded_.erase(found);
+  bool is_charged = false;
+  for (auto place = copies_.begin(); place != copies_.end();) {
+    const Loaded& other = place->second;
+    const bool same = other.target.model == target.model && other.target.instance == target.instance;
+    const bool failed = same && other.target.name == target.name && !other.complete;
+    if (same && !failed && !target.reload) {
+      return MakeError(TRITONSERVER_ERROR_UNAVAILABLE,
+                       "vramgate: ALREADY_LOADED: a copy of " + target.model +
+                           " is loaded, and Triton would hold both until it has swapped them: unload it first, or set "
+                           "RELOAD to allow where there is room for two");
+    }
+    is_charged = is_charged || same;
+    place = failed ? copies_.erase(place) : std::next(place);
+  }
+  if (!is_charged) {
+    if (Error error = AskLocked(target)) return error;
+  }
+  *copy = ++last_;
+  copies_[*copy].target = target;
+  return nullptr;
+}
+
+void ModelLoads::Complete(Copy copy) {
+  const std::lock_guard lock(mutex_);
+  const auto found = copies_.find(copy);
+  if (found != copies_.end()) found->second.complete = true;
+}
+
+void ModelLoads::Unload(Copy copy) {
+  const std::lock_guard lock(mutex_);
+  const auto found = copies_.find(copy);
+  if (found == copies_.end()) return;
+  const LoadTarget target = std::move(found->second.target);
+  copies_.erase(found);
+  for (const auto& [id, other] : copies_) {
+    if (other.target.model == target.model && other.target.instance == target.instance) return;
+  }
   vg_client* client = nullptr;
   Error error = clients_.Get(target.gate, &client);
   if (error == nullptr) {

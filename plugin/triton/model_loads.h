@@ -5,8 +5,8 @@
 //
 //   LoadTarget target;
 //   if (Error error = ReadLoadTarget(parameters, &target)) return error;
-//   if (Error error = loads.Load(target)) return error;          Triton must not load it
-//   ... loads.Unload(target);                                    it failed to load, or is unloaded
+//   if (Error error = loads.Load(target, &copy)) return error;   Triton must not load it
+//   ... loads.Complete(copy); ... loads.Unload(copy);            it is loaded; it failed to load, or is unloaded
 //
 // Thread rule: from any thread; calls wait for the gate, those for one model one after the other. Lifetime rule: ends
 // its clients.
@@ -15,7 +15,6 @@
 #include <map>
 #include <mutex>
 #include <string>
-#include <utility>
 
 #include "plugin/triton/gate_clients.h"
 
@@ -25,13 +24,14 @@ namespace vramgate {
 // the keys.
 struct LoadTarget {
   GateAddress gate{.target = "unix:/run/vramgate/plugin.sock"};
+  std::string name;      // Triton's
   std::string model;     // as the gate's config names it
   std::string instance;  // "": its only one
   int64_t timeout_ns = 0;
   bool reload = false;  // a second copy may be loaded beside the first, though its bytes are counted once
 };
 
-// `name` is the model's directory, the default of MODEL. INVALID_ARG names the key.
+// `name` is Triton's, the default of MODEL. INVALID_ARG names the key.
 [[nodiscard]] Error ReadLoadTarget(const std::map<std::string, std::string>& parameters, const std::string& name,
                                    LoadTarget* target);
 
@@ -39,17 +39,30 @@ class ModelLoads {
  public:
   explicit ModelLoads(const vg_api* api) : clients_(api) {}
 
-  // Null: admitted. UNAVAILABLE: its fixed bytes do not fit now, or a copy is loaded that a reload would double.
-  [[nodiscard]] Error Load(const LoadTarget& target);
-  // REQUIRES: Load has admitted it.
-  void Unload(const LoadTarget& target);
+  // One that Triton loads, or has loaded; 0: none.
+  using Copy = uint64_t;
+
+  // Null: admitted, `copy` says as which. UNAVAILABLE: its fixed bytes do not fit now, or a copy is loaded that a
+  // reload would double. Triton loads a model once at a time, so an earlier copy of the same name that never was
+  // completed has failed, whether Triton said so (2.41 does not) or not: its bytes are this one's.
+  [[nodiscard]] Error Load(const LoadTarget& target, Copy* copy);
+  void Complete(Copy copy);
+  // Nothing happens where its bytes are another's by now.
+  void Unload(Copy copy);
 
  private:
-  using Key = std::pair<std::string, std::string>;  // model, instance
+  struct Loaded {
+    LoadTarget target;
+    bool complete = false;
+  };
+
+  // REQUIRES: mutex_ is held.
+  Error AskLocked(const LoadTarget& target);
 
   GateClients clients_;
-  std::mutex mutex_;           // held while the gate is asked, so that a load and an unload do not cross
-  std::map<Key, int> loaded_;  // guarded by mutex_: copies in this process
+  std::mutex mutex_;               // held while the gate is asked, so that a load and an unload do not cross
+  std::map<Copy, Loaded> copies_;  // guarded by mutex_: of this process
+  Copy last_ = 0;                  // guarded by mutex_
 };
 
 }  // namespace vramgate

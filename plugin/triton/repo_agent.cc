@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "plugin/triton/model_config.h"
 #include "plugin/triton/model_loads.h"
@@ -17,7 +18,7 @@ constexpr uint32_t kConfigVersion = 1;
 // One model from LOAD to UNLOAD_COMPLETE or LOAD_FAIL.
 struct AgentModel {
   LoadTarget target;
-  bool admitted = false;
+  ModelLoads::Copy copy = 0;  // not 0: admitted
 };
 
 Error Initialize(TRITONREPOAGENT_Agent* agent) {
@@ -96,8 +97,7 @@ Error StateOf(TRITONREPOAGENT_AgentModel* model, AgentModel** loaded) {
 }
 
 void Unload(ModelLoads* loads, AgentModel* loaded) {
-  if (!std::exchange(loaded->admitted, false)) return;
-  loads->Unload(loaded->target);
+  loads->Unload(std::exchange(loaded->copy, 0));
 }
 
 Error FinalizeModel(TRITONREPOAGENT_Agent* agent, TRITONREPOAGENT_AgentModel* model) {
@@ -118,8 +118,7 @@ Error Act(TRITONREPOAGENT_Agent* agent, TRITONREPOAGENT_AgentModel* model, TRITO
   if (loaded == nullptr) return MakeError(TRITONSERVER_ERROR_INTERNAL, "vramgate: a model was not initialized");
   switch (action) {
     case TRITONREPOAGENT_ACTION_LOAD: {
-      Error error = loads->Load(loaded->target);
-      loaded->admitted = error == nullptr;
+      Error error = loads->Load(loaded->target, &loaded->copy);
       // Triton tells its client that the load failed, and the reason to nobody.
       if (error != nullptr) {
         Log(TRITONSERVER_LOG_ERROR,
@@ -128,6 +127,8 @@ Error Act(TRITONREPOAGENT_Agent* agent, TRITONREPOAGENT_AgentModel* model, TRITO
       return error;
     }
     case TRITONREPOAGENT_ACTION_LOAD_COMPLETE:
+      loads->Complete(loaded->copy);
+      return nullptr;
     case TRITONREPOAGENT_ACTION_UNLOAD:
       return nullptr;
     case TRITONREPOAGENT_ACTION_LOAD_FAIL:

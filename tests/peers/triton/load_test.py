@@ -12,6 +12,8 @@ from clients import Stream
 from programs import Gate, Triton, model, wait_for
 
 GIB = 2**30
+# What Triton answers when an agent refuses a load; the reason stands in its log only.
+REFUSED = {"2.51": 500, "2.41": 400}
 
 
 def agent(plugin: str, **parameters: object) -> str:
@@ -52,14 +54,14 @@ def test_a_load_that_does_not_fit_is_refused_until_another_model_is_gone(
     assert triton.load("a")[0] == 200
     assert fixed_bytes(own_gate) - empty > 6 * GIB
     status, _ = triton.load("b")
-    assert status == 500
+    assert status == REFUSED[version]
     assert "vramgate: b is not loaded" in triton.text()
     assert fixed_bytes(own_gate) - empty < 7 * GIB, "nothing is charged for what was refused"
 
     stream = Stream(triton, "gate_a", max_tokens=100, delay_ms=20)
     stream.next_token()
     assert triton.unload("a")[0] == 200
-    assert triton.load("b")[0] == 500, "an unload frees nothing before its last request has ended"
+    assert triton.load("b")[0] == REFUSED[version], "an unload frees nothing before its last request has ended"
     stream.tokens()
     wait_for("the unload is through", lambda: fixed_bytes(own_gate) == empty)
     assert triton.load("b")[0] == 200
@@ -74,6 +76,12 @@ def test_a_load_that_fails_gives_its_bytes_back(own_gate: Gate, version: str, tm
     broken = models.gate("a", own_gate.plugin, models.LLM_INTERFACE, agent(own_gate.plugin), WHEN_AWAY="never")
     triton = Triton(tmp_path, version, {"a": broken}, explicit=[])
     assert triton.load("a")[0] != 200
+    if version == "2.51":  # 2.41 does not tell its agents that a load has failed
+        wait_for("its bytes are back", lambda: fixed_bytes(own_gate) == empty)
+    triton.add_model("a", configs(own_gate)["a"])
+    assert triton.load("a")[0] == 200, "the next try has its bytes"
+    assert fixed_bytes(own_gate) - empty < 7 * GIB
+    assert triton.unload("a")[0] == 200
     wait_for("its bytes are back", lambda: fixed_bytes(own_gate) == empty)
     assert triton.stop() == 0
 
@@ -83,9 +91,12 @@ def test_a_reload_would_hold_two_copies(own_gate: Gate, version: str, tmp_path: 
     triton = Triton(tmp_path, version, configs(own_gate), explicit=["a"])
     charged = fixed_bytes(own_gate) - empty
     triton.add_model("a", configs(own_gate)["a"] + 'parameters { key: "changed" value { string_value: "1" } }\n')
-    assert triton.load("a")[0] == 500
-    assert "ALREADY_LOADED" in triton.text()
-    assert triton.model_ready("a"), "the first copy serves on"
+    if version == "2.51":
+        assert triton.load("a")[0] == REFUSED[version]
+        assert "ALREADY_LOADED" in triton.text()
+        assert triton.model_ready("a"), "the first copy serves on"
+    else:  # 2.41 tells its agents neither that a load has failed nor that it has not
+        assert triton.load("a")[0] == 200
     assert fixed_bytes(own_gate) - empty == charged
     assert triton.unload("a")[0] == 200
     wait_for("the unload is through", lambda: fixed_bytes(own_gate) == empty)
@@ -122,7 +133,7 @@ def test_without_a_gate_nothing_is_loaded(version: str, tmp_path: pathlib.Path) 
         "typo": models.target(more=agent(nobody, TIMEUOT_MS=3000)),
     }
     triton = Triton(tmp_path, version, both, explicit=[])
-    assert triton.load("closed")[0] == 500
+    assert triton.load("closed")[0] == REFUSED[version]
     assert "GATE_AWAY" in triton.text()
     assert triton.load("open")[0] == 200
     assert triton.load("typo")[0] in (400, 500)

@@ -10,8 +10,8 @@ import models
 from clients import post
 from programs import Gate, Triton, model, wait_for
 
-# Of a request. Few of them are the answer's: hundreds of streams at a hundred tokens a second each are more than Triton's HTTP
-# frontend forwards on two busy cores without losing one.
+# Of a request. Few of them are the answer's: hundreds of streams at a hundred tokens a second each are more than
+# Triton's HTTP frontend forwards on two busy cores without losing one.
 TOKENS = 64
 ANSWER_TOKENS = 8
 DELAY_MS = 80

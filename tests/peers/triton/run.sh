@@ -10,7 +10,8 @@ TRITON_VENV=$(path_of venv)
 TRITON_2_51=$(path_of 2.51)
 TRITON_2_41=$(path_of 2.41)
 export TRITON_VENV TRITON_2_51 TRITON_2_41
-export VRAMGATE=$1
+VRAMGATE=$(realpath "$1")
+export VRAMGATE
 export VRAMGATE_TRITON_BACKENDS=$2/plugin/triton/backends:$2/tests/peers/triton/backends
 export VRAMGATE_TRITON_REPOAGENTS=$2/plugin/triton/repoagents
 export PYTHONDONTWRITEBYTECODE=1

@@ -50,56 +50,78 @@ class FakeGate {
   vg_api api_;
 };
 
-TEST(ModelLoadsTest, IsAskedOnceAndGivenBackOnce) {
-  FakeGate gate;
-  {
-    ModelLoads loads(gate.api());
-    const LoadTarget target{.model = "m"};
-    ASSERT_EQ(TextOf(loads.Load(target)), "");
-    loads.Unload(target);
-    loads.Unload(target);
+class ModelLoadsTest : public ::testing::Test {
+ protected:
+  ModelLoadsTest() : loads_(std::make_unique<ModelLoads>(gate_.api())) {}
+
+  // Admitted as which; 0: refused.
+  ModelLoads::Copy Load(const LoadTarget& target) {
+    ModelLoads::Copy copy = 0;
+    refusal_ = TextOf(loads_->Load(target, &copy));
+    return copy;
   }
-  EXPECT_THAT(gate.asked, ElementsAre("create", "load m", "unload m", "destroy"));
+
+  FakeGate gate_;
+  std::unique_ptr<ModelLoads> loads_;
+  std::string refusal_;
+};
+
+TEST_F(ModelLoadsTest, IsAskedOnceAndGivenBackOnce) {
+  const ModelLoads::Copy copy = Load({.name = "t", .model = "m"});
+  loads_->Complete(copy);
+  loads_->Unload(copy);
+  loads_->Unload(copy);
+  loads_.reset();
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m", "unload m", "destroy"));
 }
 
-TEST(ModelLoadsTest, ARefusalIsNoCopy) {
-  FakeGate gate;
-  ModelLoads loads(gate.api());
-  const LoadTarget target{.model = "m"};
-  gate.answer = VG_RESOURCE_EXHAUSTED;
-  EXPECT_THAT(TextOf(loads.Load(target)), HasSubstr("vramgate: BUDGET_EXHAUSTED"));
-  gate.answer = VG_OK;
-  EXPECT_EQ(TextOf(loads.Load(target)), "");
-  EXPECT_THAT(gate.asked, ElementsAre("create", "load m", "load m"));
+TEST_F(ModelLoadsTest, ARefusalIsNoCopy) {
+  gate_.answer = VG_RESOURCE_EXHAUSTED;
+  EXPECT_EQ(Load({.name = "t", .model = "m"}), 0);
+  EXPECT_THAT(refusal_, HasSubstr("vramgate: BUDGET_EXHAUSTED"));
+  loads_->Unload(0);
+  gate_.answer = VG_OK;
+  EXPECT_NE(Load({.name = "t", .model = "m"}), 0);
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m", "load m"));
 }
 
-TEST(ModelLoadsTest, ASecondCopyIsRefused) {
-  FakeGate gate;
-  ModelLoads loads(gate.api());
-  const LoadTarget target{.model = "m"};
-  ASSERT_EQ(TextOf(loads.Load(target)), "");
-  EXPECT_THAT(TextOf(loads.Load(target)), HasSubstr("ALREADY_LOADED"));
-  loads.Unload(target);
-  EXPECT_EQ(TextOf(loads.Load(target)), "");
+TEST_F(ModelLoadsTest, ASecondCopyIsRefused) {
+  const ModelLoads::Copy copy = Load({.name = "t", .model = "m"});
+  loads_->Complete(copy);
+  EXPECT_EQ(Load({.name = "t", .model = "m"}), 0);
+  EXPECT_THAT(refusal_, HasSubstr("ALREADY_LOADED"));
+  loads_->Unload(copy);
+  EXPECT_NE(Load({.name = "t", .model = "m"}), 0);
 }
 
-TEST(ModelLoadsTest, CopiesThatAreAllowedAreCountedOnce) {
-  FakeGate gate;
-  ModelLoads loads(gate.api());
-  const LoadTarget target{.model = "m", .reload = true};
-  ASSERT_EQ(TextOf(loads.Load(target)), "");
-  ASSERT_EQ(TextOf(loads.Load(target)), "");
-  loads.Unload(target);
-  EXPECT_THAT(gate.asked, ElementsAre("create", "load m")) << "the new copy is there";
-  loads.Unload(target);
-  EXPECT_THAT(gate.asked, ElementsAre("create", "load m", "unload m"));
+TEST_F(ModelLoadsTest, AFailureThatNobodyTellsOfLeavesItsBytesToTheNextTry) {
+  const ModelLoads::Copy failed = Load({.name = "t", .model = "m"});
+  const ModelLoads::Copy next = Load({.name = "t", .model = "m"});
+  ASSERT_NE(next, 0);
+  loads_->Complete(next);
+  loads_->Unload(failed);  // when Triton drops what it kept of it
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m")) << "the bytes are the next one's";
+  EXPECT_EQ(Load({.name = "another", .model = "m"}), 0) << "and only of the same name";
+  loads_->Unload(next);
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m", "unload m"));
 }
 
-TEST(ModelLoadsTest, InstancesAreApart) {
-  FakeGate gate;
-  ModelLoads loads(gate.api());
-  ASSERT_EQ(TextOf(loads.Load({.model = "m", .instance = "a"})), "");
-  ASSERT_EQ(TextOf(loads.Load({.model = "m", .instance = "b"})), "");
+TEST_F(ModelLoadsTest, CopiesThatAreAllowedAreCountedOnce) {
+  const LoadTarget target{.name = "t", .model = "m", .reload = true};
+  const ModelLoads::Copy old = Load(target);
+  loads_->Complete(old);
+  const ModelLoads::Copy fresh = Load(target);
+  loads_->Complete(fresh);
+  loads_->Unload(old);
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m")) << "the new copy is there";
+  loads_->Unload(fresh);
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m", "unload m"));
+}
+
+TEST_F(ModelLoadsTest, InstancesAreApart) {
+  EXPECT_NE(Load({.name = "t", .model = "m", .instance = "a"}), 0);
+  EXPECT_NE(Load({.name = "u", .model = "m", .instance = "b"}), 0);
+  EXPECT_THAT(gate_.asked, ElementsAre("create", "load m", "load m"));
 }
 
 }  // namespace
