@@ -226,8 +226,10 @@ class Vllm:
             own |= {"VRAMGATE_TARGET": sidecar.target, "VRAMGATE_INSTANCE": "a", "VLLM_PLUGINS": "vramgate"}
         env = {**os.environ, **own, **(environment or {})}
         self.started = time.monotonic()
+        out = (directory / "vllm.out").open("wb")
+        # In a session of its own: its processes can be found when their parent is gone.
         self.program = Program(
-            [*command, *arguments], directory / "vllm.log", stdout=(directory / "vllm.out").open("wb"), env=env
+            [*command, *arguments], directory / "vllm.log", stdout=out, env=env, start_new_session=True
         )
 
     def ready(self, within_s: float = 120.0) -> Vllm:
@@ -259,13 +261,10 @@ class Vllm:
         yield from psutil.Process(self.program.process.pid).children(recursive=True)
 
     def stop(self) -> None:
-        children = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = list(self._children())
         self.program.stop()
-        for process in children:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        # Those of its processes that outlive it, as an engine does whose API server was killed.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.program.process.pid, signal.SIGKILL)
 
     def session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
