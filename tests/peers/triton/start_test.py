@@ -130,6 +130,7 @@ def test_a_config_without_an_interface_says_what_to_do_at_the_start(
         tmp_path, version, configs, options=["--exit-on-error=false", "--strict-readiness=false"], ready=False
     )
     wait_for("it says so", lambda: triton.check_running() and "make_config.py" in triton.text())
+    wait_for("it is up, without that model", lambda: triton.answers("/v2/health/live"))
     assert triton.stop() == 0
 
 
