@@ -36,6 +36,7 @@ int64_t NowNs() {
 
 Client::Client(const vg_client_options& options)
     : options_(options),
+      target_(View(options.target)),
       process_(getpid()),
       tag_(RandomTag()),
       link_(std::string(View(options.target).substr(kUnixScheme.size()))),
@@ -206,7 +207,7 @@ Answer Client::FromAway(const Entry& entry) const {
   answer.retry_after_ns = kRetryAfterNs;
   answer.code = VG_UNAVAILABLE;
   answer.reason = "GATE_AWAY";
-  answer.message = "the sidecar cannot be reached at " + std::string(View(options_.target));
+  answer.message = "the sidecar cannot be reached at " + target_;
   if (options_.when_away != VG_LOCAL_SHARE) return answer;
   const int64_t bytes = prices_.MostBytes(entry);
   if (bytes < 0) {

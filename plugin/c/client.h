@@ -119,7 +119,8 @@ class Client {
   void TellUsage();
   void EndAll(Lock& lock);
 
-  const vg_client_options options_;
+  const vg_client_options options_;  // its `target` is the host's, and may be gone: see target_
+  const std::string target_;
   const pid_t process_;
   const std::string tag_;  // of request ids that the client makes
   std::mutex mutex_;

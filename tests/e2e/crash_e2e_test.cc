@@ -61,7 +61,7 @@ TEST(CrashE2eTest, StoppedAndSilentPeersAreGivenUp) {
   SessionClient silent(sidecar.admission());
   const auto stopped = Admit(sidecar.tcp_address(), 999);
   EXPECT_NE(stopped->ReadLine(), "");
-  stopped->Signal(SIGSTOP);
+  stopped->Stop();
   const absl::Time begun = absl::Now();
   EXPECT_TRUE(Eventually([&] { return sidecar.server().controller().GetSnapshot().held == 0; }, absl::Seconds(30)));
   EXPECT_LE(absl::Now() - begun, absl::Seconds(15));

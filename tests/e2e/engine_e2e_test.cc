@@ -40,7 +40,8 @@ TEST(EngineE2eTest, ThePoolIsWhatTheEngineHas) {
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*loaded, {.ledger_path = ledger, .version = "test"});
   ASSERT_TRUE(server.ok()) << server.status();
   const std::string ready = (*server)->ReadyLine();
-  const std::string admin = ready.substr(ready.find("admin=") + 6);
+  const size_t begin = ready.find("admin=") + 6;
+  const std::string admin = ready.substr(begin, ready.find(' ', begin) - begin);
   const auto drift = [&] { return Exposition(HttpClient(admin).Get("/metrics").body)[kDrift]; };
   const auto stub = v1::AdmissionService::NewStub(
       grpc::CreateChannel((*server)->grpc_addresses()[0], grpc::InsecureChannelCredentials()));

@@ -89,6 +89,13 @@ void Child::Signal(int signal) const {
   if (!ended_) kill(pid_, signal);
 }
 
+void Child::Stop() {
+  if (ended_) return;
+  kill(pid_, SIGSTOP);
+  int status = 0;
+  CHECK(waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status), "Child: it ended where it was to stop");
+}
+
 bool Child::Reap(bool block) {
   int status = 0;
   if (ended_ || waitpid(pid_, &status, block ? 0 : WNOHANG) != pid_) return ended_;

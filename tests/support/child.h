@@ -34,6 +34,8 @@ class Child {
   // What it has said on stderr. Call it after Wait.
   std::string ReadErrors();
   void Signal(int signal) const;
+  // SIGSTOP; returns once it stands still. Signal(SIGCONT) lets it go on.
+  void Stop();
   bool Running();
   // Its exit status once it has ended; 128 + N where signal N ended it.
   int Wait();

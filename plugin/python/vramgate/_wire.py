@@ -90,6 +90,7 @@ def admit_frame(
     model: str,
     request_id: str = "",
     tenant: str = "",
+    route: str = "",
     priority: int = 0,
     instance: str = "",
     max_wait_s: float | None = None,
@@ -102,6 +103,7 @@ def admit_frame(
     admit.request_id = request_id
     admit.model = model
     admit.tenant = tenant
+    admit.route = route
     admit.priority = priority
     admit.instance = instance
     admit.revocable = revocable

@@ -130,6 +130,7 @@ class AsyncClient:
         *,
         request_id: str = "",
         tenant: str = "",
+        route: str = "",
         priority: int = 0,
         instance: str = "",
         max_wait_s: float | None = None,
@@ -140,6 +141,7 @@ class AsyncClient:
         """Waits in the gate's queue until it grants. Raises Refused; cancelling leaves the queue at once.
 
         `request_id` is an idempotency key; one is made where it is empty, so that a broken connection loses nothing.
+        `route` is what it is asked for by: the gate learns output lengths by tenant and route.
         """
         if self._closed:
             raise Refused(CANCELLED, "", "the client is closed")
@@ -157,6 +159,7 @@ class AsyncClient:
                 model=model,
                 request_id=key,
                 tenant=tenant,
+                route=route,
                 priority=priority,
                 instance=instance,
                 max_wait_s=wait_s,

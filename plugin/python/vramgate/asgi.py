@@ -32,6 +32,7 @@ _METHODS = {"POST", "PUT"}  # SGLang takes both
 _REQUEST_ID = b"x-request-id"
 _PRIORITY = re.compile(r"-?\d{1,7}", re.ASCII)
 _MOST_PRIORITY = 1_000_000  # of the gate
+_MOST_ROUTE = 128
 # A request that was taken back is asked for again at most so often.
 _MOST_RUNS = 4
 
@@ -96,6 +97,7 @@ class Gate:
                 asked.demand,
                 request_id=key,
                 tenant=_header(scope, settings.tenant_header) or settings.tenant,
+                route=_path(scope)[:_MOST_ROUTE],
                 priority=_priority(_header(scope, settings.priority_header)),
                 instance=settings.instance,
                 max_wait_s=settings.max_wait_s,

@@ -39,7 +39,7 @@ class CommandsTest : public testing::Test {
     auto serve = std::make_unique<Child>(
         std::vector<std::string>{VRAMGATE_PROGRAM, "serve", "--config", config(), "--ledger", At("ledger.csv")});
     const std::string ready = serve->ReadLine();
-    EXPECT_EQ(ready.substr(0, ready.rfind(' ')), absl::StrCat("ready grpc=", gate(), " operator=", operations()));
+    EXPECT_EQ(ready.substr(0, ready.find(" admin=")), absl::StrCat("ready grpc=", gate(), " operator=", operations()));
     EXPECT_NE(ready.find(" admin=127.0.0.1:"), std::string::npos);
     EXPECT_EQ(ready.find("admin=127.0.0.1:0"), std::string::npos) << "the bound port, not 0";
     return serve;
@@ -282,7 +282,7 @@ TEST_F(CommandsTest, APoolThatDoesNotFitIsWrongInput) {
   for (const char* command : {"serve", "check"}) {
     const Ran ran = RunToEnd({VRAMGATE_PROGRAM, command, "--config", config()});
     EXPECT_EQ(ran.status, 2) << command;
-    EXPECT_NE(ran.err.find("gate.yaml:14: models[0].instances[0]: kv_pool: 80GiB does not fit device 0"),
+    EXPECT_NE(ran.err.find("gate.yaml:15: models[0].instances[0]: kv_pool: 80GiB does not fit device 0"),
               std::string::npos)
         << ran.err;
   }

@@ -126,6 +126,7 @@ def test_a_request_goes_through_unchanged_and_its_lease_ends_before_the_last_chu
         task = start(app, client)
         admit = await gate.hear("admit")
         assert (admit.message.model, admit.message.tenant, admit.message.revocable) == ("m", "t", True)
+        assert admit.message.route == client.scope["path"]
         assert (admit.message.demand.prompt_tokens, admit.message.demand.max_output_tokens) == (3, 4)
         assert engine.began.empty()
         admit.grant(5)
