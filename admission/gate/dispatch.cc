@@ -112,8 +112,8 @@ bool Dispatch::Exhausted(const Lease& lease, bool tenant_short, Instant now) con
   return !std::all_of(alternatives.begin(), alternatives.end(), [this](InstanceId id) { return HasHead(id); });
 }
 
-// Makes `waiter` the head of an instance that has none in this pass: the one that promises it the earliest start, or has
-// promised it one before.
+// Makes `waiter` the head of an instance that has none in this pass: the one that promises it the earliest start, or
+// has promised it one before.
 void Dispatch::Lead(const Lease& waiter) {
   InstanceId first = kAnyInstance;
   int64_t first_step = 0;
@@ -262,9 +262,9 @@ bool Dispatch::Pass(int island, Instant now, absl::FunctionRef<AccountId(const L
     const int l = waiter.line;
     LinePass& line = lines_[static_cast<size_t>(l)];
     const AccountId tenant = tenant_of(waiter);
-    const Verdict verdict = SeenAlready(waiter) ? Verdict{.devices_short = waiter.closes_devices,
-                                                          .tenant_short = waiter.closes_tenant}
-                                                : Judge(waiter, tenant);
+    const Verdict verdict = SeenAlready(waiter)
+                                ? Verdict{.devices_short = waiter.closes_devices, .tenant_short = waiter.closes_tenant}
+                                : Judge(waiter, tenant);
     waiter.wait.seen = rooms_[static_cast<size_t>(island)];
     if (verdict.pick != kAnyInstance) {
       const Instance& instance = fleet_.instance(verdict.pick);

@@ -3,10 +3,10 @@
 // Waiters are looked at in the order of the walk: by priority and age, then by what their tenants have had. One that
 // fits is granted, on the instance with the most free bytes. One that is not closes what it needs to those behind it:
 // the devices and pools of all its alternatives, or only its tenant where only the tenant's share is short. Behind a
-// closed account a later waiter may still be granted, at most `max_bypass` times past any one waiter: bounded unfairness
-// instead of an idle card. Where no end of a generation is known, that is at worst_case, nobody goes past one that has
-// waited `bypass_window`. Above it, the first one to wait for an instance is told when it surely starts, and only those
-// go past it that do not make it later (Outlook::KeepsPromise: EASY backfill).
+// closed account a later waiter may still be granted, at most `max_bypass` times past any one waiter: bounded
+// unfairness instead of an idle card. Where no end of a generation is known, that is at worst_case, nobody goes past
+// one that has waited `bypass_window`. Above it, the first one to wait for an instance is told when it surely starts,
+// and only those go past it that do not make it later (Outlook::KeepsPromise: EASY backfill).
 //
 //   dispatch.Run(island, now, [&](Lease& waiter, InstanceId instance) { ... leave the queue, reserve, answer ... });
 //

@@ -16,8 +16,8 @@
 // (q is S(d + steps) / S(d): output_lengths.h.) Lengths are taken as independent; they are not, and what that leaves
 // out is RiskControl's to make good.
 //
-// Each call is one pass over at most kBuckets numbers, whatever the number of holders. Used by the Outlook. Thread rule:
-// the Gate's thread. Nothing allocates after construction.
+// Each call is one pass over at most kBuckets numbers, whatever the number of holders. Used by the Outlook. Thread
+// rule: the Gate's thread. Nothing allocates after construction.
 #pragma once
 
 #include <cmath>

@@ -154,8 +154,8 @@ class Gate {
   };
   // While draining: not loaded, and nothing lacks.
   LoadAnswer Load(InstanceId id, Instant now, Effects& out);
-  // It takes no more requests; those that only it could serve are refused. Its fixed bytes come back with the end of its
-  // last lease. Returns how many leases that waits for.
+  // It takes no more requests; those that only it could serve are refused. Its fixed bytes come back with the end of
+  // its last lease. Returns how many leases that waits for.
   int64_t Unload(InstanceId id, Instant now, Effects& out);
 
   // Everything that is due by `now`: waits that are over, leases that expire, lingers that end.

@@ -1,6 +1,6 @@
 // The Gate's fourth part: how long a wait will be. What the holders of an instance will use is known to its outlook, to
-// some accuracy; where there is none, or more wait than one emptying of its pool lets in, bytes come back as fast as they
-// have (Forecast). What the estimates made of that were worth is measured, and told estimates are corrected by it.
+// some accuracy; where there is none, or more wait than one emptying of its pool lets in, bytes come back as fast as
+// they have (Forecast). What the estimates made of that were worth is measured, and told estimates are corrected by it.
 #include <algorithm>
 
 #include "admission/gate/gate.h"

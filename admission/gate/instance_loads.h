@@ -1,5 +1,5 @@
-// Which instances are loaded: their fixed bytes are charged, and they take requests. One that is being unloaded takes no
-// more, and its fixed bytes stay charged until its last lease has ended.
+// Which instances are loaded: their fixed bytes are charged, and they take requests. One that is being unloaded takes
+// no more, and its fixed bytes stay charged until its last lease has ended.
 //
 // Used by the Gate, which changes it, and the Dispatch. Thread rule: the Gate's thread.
 #pragma once

@@ -44,7 +44,8 @@ class WaitErrors {
 
   void Count(absl::Duration estimated, absl::Duration waited, bool over) {
     // Below a millisecond either is noise.
-    const double ratio = std::max(1e-3, absl::ToDoubleSeconds(waited)) / std::max(1e-3, absl::ToDoubleSeconds(estimated));
+    const double ratio =
+        std::max(1e-3, absl::ToDoubleSeconds(waited)) / std::max(1e-3, absl::ToDoubleSeconds(estimated));
     const double sample = std::log2(ratio);
     const double step = 0.1 + 1.0 / static_cast<double>(1 + waits_);
     // One that gave up says only of what is below it that it is too low.

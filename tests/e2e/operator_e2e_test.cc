@@ -203,7 +203,8 @@ std::string Call(const std::string& address, const std::string& method, const st
   return bytes;
 }
 
-// A model whose fixed bytes do not fit beside the others is loaded once there is room, and unloaded once nobody uses it.
+// A model whose fixed bytes do not fit beside the others is loaded once there is room, and unloaded once nobody uses
+// it.
 TEST(OperatorE2eTest, ALoadIsAnAdmissionAndAnUnloadWaitsForItsLeases) {
   Sidecar sidecar(ModelYaml("big", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 8500MiB, loaded: false})"));
   const auto load = [&](v1::LoadModelResponse* response) {

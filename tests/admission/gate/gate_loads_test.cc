@@ -18,8 +18,7 @@ constexpr InstanceId kSecond{1};
 GateConfig TwoModels() {
   GateConfig config = OneDevice(100);
   config.models[0].instances[0].fixed_bytes = 60;
-  config.models.push_back(
-      {"n", {{.name = "a", .devices = {0}, .fixed_bytes = 30, .pool_bytes = 20, .loaded = false}}});
+  config.models.push_back({"n", {{.name = "a", .devices = {0}, .fixed_bytes = 30, .pool_bytes = 20, .loaded = false}}});
   return config;
 }
 
