@@ -11,12 +11,7 @@ FutureUsage::Later FutureUsage::MakeLater(const Growth& growth) const {
   from_zero.since = 0;
   from_zero.last_step = step_;
   // Wherever in its first bucket it starts, it holds no more at any time than from the bucket's first step on.
-  const Holder holder = MakeHolder(from_zero, {});
-  Later later;
-  later.ramp = {.start = holder.start, .full = holder.full, .block = holder.block, .most_blocks = holder.most_blocks};
-  later.ramp.phase = static_cast<int32_t>(holder.phase);
-  later.ramp.phase_step = static_cast<int32_t>(bucket_steps() * rate_);
-  later.ramp.shift = block_shift_ + kTokenShift;
+  Later later{.ramp = RampOf(MakeHolder(from_zero, {}), 0)};
   later.buckets = BucketOf(bucket_steps() - 1 + growth.last_step - growth.since);
   return later;
 }
@@ -38,7 +33,7 @@ std::optional<int64_t> FutureUsage::EarliestFit(const Later& later, int64_t besi
     if (z) {
       const double mean = static_cast<double>(mean_[index]) * scale;
       const double deviation = *z > 0 ? std::sqrt(std::max(0.0, static_cast<double>(variance_[index]) * scale)) : 0;
-      used = std::min(used, static_cast<int64_t>(std::ceil(mean + z.value_or(0) * deviation)));
+      used = std::min(used, static_cast<int64_t>(std::ceil(mean + *z * deviation)));
     }
     const int64_t room = capacity - used;
     if (ramp.used(static_cast<int32_t>(bucket - start)) <= room) continue;

@@ -66,16 +66,21 @@ FutureUsage::Holder FutureUsage::MakeHolder(const Growth& growth, const Chance& 
   return holder;
 }
 
+// As it certainly is, from the bucket `from` on.
+UsageRamp FutureUsage::RampOf(const Holder& holder, int64_t from) const {
+  UsageRamp ramp{.start = holder.start, .full = holder.full, .block = holder.block, .most_blocks = holder.most_blocks};
+  ramp.phase_step = static_cast<int32_t>(bucket_steps() * rate_);
+  ramp.phase = static_cast<int32_t>(holder.phase + from * ramp.phase_step);
+  ramp.shift = block_shift_ + kTokenShift;
+  return ramp;
+}
+
 template <typename Pass>
 bool FutureUsage::ForEachPart(const Holder& holder, int64_t from, int64_t to, Pass pass) const {
   const int64_t known = holder.certain + std::ssize(holder.survival);
   while (from < to) {
     int64_t end = std::min(to, (from / kBuckets + 1) * kBuckets);
-    UsageRamp ramp{
-        .start = holder.start, .full = holder.full, .block = holder.block, .most_blocks = holder.most_blocks};
-    ramp.phase_step = static_cast<int32_t>(bucket_steps() * rate_);
-    ramp.phase = static_cast<int32_t>(holder.phase + from * ramp.phase_step);
-    ramp.shift = block_shift_ + kTokenShift;
+    UsageRamp ramp = RampOf(holder, from);
     if (!holder.survival.empty() && from < known) {
       if (from < holder.certain) {
         end = std::min(end, holder.certain);

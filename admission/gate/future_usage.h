@@ -135,6 +135,7 @@ class FutureUsage {
   UsageSpan At(size_t index) { return {&most_[index], &mean_[index], &variance_[index]}; }
   template <bool kByMean>
   bool FitsAll(const Holder& candidate, double z, bool* sure) const;
+  UsageRamp RampOf(const Holder& holder, int64_t from) const;
   float MeanScale() const;
   int32_t UnitsAbove(int64_t bytes) const;
   int64_t BucketOf(int64_t step) const { return step >> bucket_shift_; }

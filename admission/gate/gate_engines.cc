@@ -1,4 +1,5 @@
-// The Gate's fourth part: leases whose holder's process died while its engine, another process, may go on.
+// The Gate's part that knows of engines' processes: leases whose holder's process died while its engine, another
+// process, may go on.
 #include "admission/check.h"
 #include "admission/gate/gate.h"
 
@@ -15,9 +16,10 @@ void Gate::HolderLost(LeaseRef ref, uint64_t connection, Instant now, Effects& o
   const bool another = engine.connection != 0 && engine.connection != connection;
   if (another && !engine.alive && engine.died >= lease->granted)
     return Free(*lease, LedgerEvent::kRelease, Outcome::kAborted, now, out);
-  if (lease->drain <= absl::ZeroDuration()) return Linger(*lease, Outcome::kAborted, lease->drain, now, out);
-  lease->lost_connection = connection;
-  ++engine.lost;
+  if (lease->drain > absl::ZeroDuration()) {  // else it is free at once
+    lease->lost_connection = connection;
+    ++engine.lost;
+  }
   Linger(*lease, Outcome::kAborted, lease->drain, now, out);
 }
 

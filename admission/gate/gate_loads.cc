@@ -1,4 +1,4 @@
-// The Gate's fifth part: a model's fixed bytes are an admission too.
+// Loads and unloads: the Gate's part in which a model's fixed bytes are an admission too.
 #include <algorithm>
 
 #include "admission/gate/gate.h"

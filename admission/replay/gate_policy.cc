@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "admission/check.h"
+#include "admission/replay/quantile.h"
 
 namespace vramgate {
 namespace {
@@ -204,20 +205,12 @@ void GatePolicy::Stop(Instant now) {
   Apply(-1, now);
 }
 
-namespace {
-double Quantile(std::vector<double>& values, double q) {
-  const auto at = values.begin() + static_cast<ptrdiff_t>(q * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
-}
-}  // namespace
-
 std::optional<WaitReport> GatePolicy::estimates() {
   if (errors_s_.empty()) return std::nullopt;
   return WaitReport{.estimates = std::ssize(errors_s_),
-                    .error_p50_s = Quantile(errors_s_, 0.5),
-                    .error_p90_s = Quantile(errors_s_, 0.9),
-                    .ratio_p50 = Quantile(ratios_, 0.5)};
+                    .error_p50_s = QuantileOf(errors_s_, 0.5),
+                    .error_p90_s = QuantileOf(errors_s_, 0.9),
+                    .ratio_p50 = QuantileOf(ratios_, 0.5)};
 }
 
 std::optional<RiskReport> GatePolicy::control() const {

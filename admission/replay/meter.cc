@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "admission/check.h"
+#include "admission/replay/quantile.h"
 
 namespace vramgate {
 
@@ -52,10 +53,7 @@ std::optional<double> Meter::utilization_while_queued() const {
 }
 
 double Meter::WaitQuantile_s(double q) {
-  if (waits_s_.empty()) return 0;
-  const auto at = waits_s_.begin() + static_cast<ptrdiff_t>(q * static_cast<double>(waits_s_.size() - 1));
-  std::nth_element(waits_s_.begin(), at, waits_s_.end());
-  return *at;
+  return QuantileOf(waits_s_, q);
 }
 
 std::optional<double> Meter::FairnessGap() {

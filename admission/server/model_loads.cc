@@ -1,6 +1,5 @@
 #include "admission/server/model_loads.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -14,35 +13,27 @@ namespace {
 struct Named {
   const ServedModel* model = nullptr;
   const ServedModel::Instance* instance = nullptr;
-  InstanceId id = kAnyInstance;
   Refusal refusal;  // where there is none
 };
 
-Named Find(const Converter& converter, const Controller& controller, std::string_view model_name,
-           std::string_view instance_name) {
+Named Find(const Converter& converter, std::string_view model_name, std::string_view instance_name) {
   Named named{.model = converter.models().Find(model_name)};
   if (named.model == nullptr) {
     named.refusal = {Outcome::kRejectedUnknownModel, "model",
                      absl::StrCat(Quoted(model_name), " is not in the config")};
     return named;
   }
-  const std::vector<ServedModel::Instance>& instances = named.model->instances;
-  if (instance_name.empty() && instances.size() > 1) {
+  if (!instance_name.empty()) {
+    named.instance = named.model->FindInstance(instance_name);
+    if (named.instance == nullptr) {
+      named.refusal = {Outcome::kRejectedUnknownModel, "instance",
+                       absl::StrCat(Quoted(instance_name), " is no instance of the model")};
+    }
+  } else if (named.model->instances.size() == 1) {
+    named.instance = &named.model->instances.front();
+  } else {
     named.refusal = {Outcome::kRejectedInvalidRequest, "instance", "the model has several: name one"};
-    return named;
   }
-  const auto found = std::find_if(instances.begin(), instances.end(), [&](const ServedModel::Instance& instance) {
-    return instance_name.empty() || instance.name == instance_name;
-  });
-  if (found == instances.end()) {
-    named.refusal = {Outcome::kRejectedUnknownModel, "instance",
-                     absl::StrCat(Quoted(instance_name), " is no instance of the model")};
-    return named;
-  }
-  const FleetModel& fleet_model = controller.fleet().models()[Index(named.model->id)];
-  named.instance = &*found;
-  named.id = InstanceId{static_cast<int32_t>(Index(fleet_model.first_instance)) +
-                        static_cast<int32_t>(found - instances.begin())};
   return named;
 }
 
@@ -75,9 +66,9 @@ grpc::Status Refused(const Controller& controller, const Named& named, const Gat
 
 grpc::Status LoadModel(Controller& controller, const Converter& converter, const v1::LoadModelRequest& request,
                        v1::LoadModelResponse* response) {
-  const Named named = Find(converter, controller, request.model(), request.instance());
+  const Named named = Find(converter, request.model(), request.instance());
   if (named.instance == nullptr) return converter.ToStatus(named.refusal);
-  const Gate::LoadAnswer answer = controller.Load(named.id);
+  const Gate::LoadAnswer answer = controller.Load(named.instance->id);
   if (!answer.loaded) return Refused(controller, named, answer);
   for (const std::string& device : named.instance->devices) {
     v1::DeviceCharge& charge = *response->add_charges();
@@ -90,9 +81,9 @@ grpc::Status LoadModel(Controller& controller, const Converter& converter, const
 
 grpc::Status UnloadModel(Controller& controller, const Converter& converter, const v1::UnloadModelRequest& request,
                          v1::UnloadModelResponse* response) {
-  const Named named = Find(converter, controller, request.model(), request.instance());
+  const Named named = Find(converter, request.model(), request.instance());
   if (named.instance == nullptr) return converter.ToStatus(named.refusal);
-  const int64_t leases = controller.Unload(named.id);
+  const int64_t leases = controller.Unload(named.instance->id);
   response->set_leases(static_cast<int32_t>(leases));
   response->set_draining(leases > 0);
   return grpc::Status::OK;
