@@ -109,7 +109,8 @@ bool Dispatch::Exhausted(const Lease& lease, bool tenant_short, Instant now) con
   if (now.ns - lease.arrived.ns < bypass_window_ns_) return false;
   if (tenant_short) return true;
   const std::vector<InstanceId>& alternatives = fleet_.lines()[static_cast<size_t>(lease.line)].alternatives;
-  return !std::all_of(alternatives.begin(), alternatives.end(), [this](InstanceId id) { return HasHead(id); });
+  return !std::all_of(alternatives.begin(), alternatives.end(),
+                      [this](InstanceId id) { return !loads_.takes(id) || HasHead(id); });
 }
 
 // Makes `waiter` the head of an instance that has none in this pass: the one that promises it the earliest start, or

@@ -1,6 +1,7 @@
-// The Gate's fourth part: how long a wait will be. What the holders of an instance will use is known to its outlook, to
-// some accuracy; where there is none, or more wait than one emptying of its pool lets in, bytes come back as fast as
-// they have (Forecast). What the estimates made of that were worth is measured, and told estimates are corrected by it.
+// How long a wait will be: the Gate's part that looks ahead. What the holders of an instance will use is known to its
+// outlook, to some accuracy; where there is none, or more wait than one emptying of its pool lets in, bytes come back
+// as fast as they have (Forecast). What the estimates made of that were worth is measured, and told estimates are
+// corrected by it.
 #include <algorithm>
 
 #include "admission/gate/gate.h"
@@ -10,12 +11,13 @@ namespace vramgate {
 // Until `ahead_bytes`, summed over devices, were granted, and `waiter` can be. Not corrected.
 std::optional<absl::Duration> Gate::TimeToStart(const Lease& waiter, int64_t ahead_bytes, Instant now) const {
   const Line& line = fleet_.lines()[static_cast<size_t>(waiter.line)];
+  const auto loaded = std::count_if(line.alternatives.begin(), line.alternatives.end(),
+                                    [this](InstanceId id) { return loads_.takes(id); });
   std::optional<absl::Duration> shortest;
   for (InstanceId id : line.alternatives) {
     const Outlook* outlook = outlooks_[Index(id)].get();
-    if (outlook == nullptr) continue;
-    const Instance& instance = fleet_.instance(id);
-    const int64_t of_its_pool = ahead_bytes / std::ssize(line.alternatives) / std::ssize(instance.devices);
+    if (outlook == nullptr || !loads_.takes(id)) continue;
+    const int64_t of_its_pool = ahead_bytes / loaded / std::ssize(fleet_.instance(id).devices);
     const std::optional<absl::Duration> time = outlook->TimeToStart(waiter, of_its_pool);
     if (time && (!shortest || *time < *shortest)) shortest = time;
   }

@@ -108,6 +108,35 @@ TEST_F(GateLoadsTest, EveryChangeOfFixedBytesHasItsRow) {
   EXPECT_EQ(sum, 60);
 }
 
+// Where one of two instances is loaded, a wait is as long as that one makes it.
+TEST(GateUnloadedTest, AnInstanceThatIsNotLoadedShortensNoEstimate) {
+  constexpr int64_t kBlock = 1000;
+  GateConfig config = OneDevice(100 * kBlock);
+  ModelSpec& model = config.models[0];
+  model.instances[0].pool_bytes = 30 * kBlock;
+  model.instances.push_back({.name = "b", .devices = {0}, .pool_bytes = 30 * kBlock, .loaded = false});
+  model.assurance.level = Assurance::kLockstep;
+  model.assurance.typical_output_tokens = 400;
+  model.assurance.steps_per_s = 50;
+  model.assurance.block_bytes.assign(kMaxPriceClasses, kBlock);
+  Gate gate(config);
+  Effects out;
+  gate.Start(At(0), out);
+  const auto admit = [&](std::string_view id) {
+    Request request = Ask(id, 26 * kBlock);
+    request.start_costs.fill({.kv_bytes = kBlock});
+    request.prompt_tokens = 16;
+    request.max_output_tokens = 400;
+    return gate.Admit(request, At(0), out);
+  };
+  EXPECT_FALSE(admit("holds").waiting);
+  const Gate::Admission waits = admit("waits");
+  ASSERT_TRUE(waits.waiting);
+  const std::optional<absl::Duration> told = gate.Position(waits.lease, At(0)).estimated_wait;
+  ASSERT_TRUE(told.has_value());
+  EXPECT_GT(*told, absl::Seconds(3)) << "until the holder's end at the latest: 400 steps";
+}
+
 TEST_F(GateLoadsTest, WhatNoCardHoldsIsSaidSo) {
   GateConfig config = TwoModels();
   config.models[1].instances[0].fixed_bytes = 90;
