@@ -24,14 +24,40 @@ Refusal NoHeaders() {
   return {Outcome::kRejectedInvalidRequest, "request_headers",
           "missing: whether the request generates cannot be told; set the gateway's request_header_mode to SEND"};
 }
+Session::Shape ShapeOf(const ExtProcOptions& options) {
+  return options.hold_timeout ? Session::Shape::kProxy : Session::Shape::kQuietProxy;
+}
+
+Refusal BodiesWantedBack() {
+  return {Outcome::kRejectedInvalidRequest, "protocol_config",
+          "the gateway wants every body sent back; set its request_body_mode to BUFFERED and its response_body_mode to "
+          "NONE or STREAMED instead of FULL_DUPLEX_STREAMED"};
+}
 
 }  // namespace
+
+void ProcessCalls::Add(ProcessCall* call) {
+  MutexLock lock(mutex_);
+  open_.insert(call);
+}
+
+void ProcessCalls::Remove(ProcessCall* call) {
+  MutexLock lock(mutex_);
+  open_.erase(call);
+}
+
+void ProcessCalls::LetGo() {
+  MutexLock lock(mutex_);  // so none of them goes meanwhile; gRPC calls OnDone from a thread of its own
+  for (ProcessCall* call : open_) call->LetGo();
+}
 
 ProcessCall::ProcessCall(const ProcessContext& context, const grpc::CallbackServerContext& call)
     : context_(context),
       call_(call),
       ticket_(context.streams),
-      session_(std::make_shared<Session>(context.controller, this, Session::Shape::kProxy)) {
+      session_(std::make_shared<Session>(context.controller, this, ShapeOf(context.options))) {
+  context_.ends.Opened();
+  context_.calls.Add(this);
   if (ticket_.taken()) {
     StartRead(&request_);
   } else {
@@ -40,8 +66,24 @@ ProcessCall::ProcessCall(const ProcessContext& context, const grpc::CallbackServ
 }
 
 void ProcessCall::OnDone() {
+  context_.calls.Remove(this);
   session_->StreamClosed(call_.IsCancelled());
+  {
+    MutexLock lock(mutex_);
+    context_.ends.Closed(fate_);
+  }
   delete this;
+}
+
+void ProcessCall::LetGo() {
+  {
+    MutexLock lock(mutex_);
+    const bool granted = fate_ == ExtProcEnd::kAborted || fate_ == ExtProcEnd::kFinished;
+    // One that is not decided must not pass: the stream breaks with the server.
+    if (end_ || (!granted && fate_ != ExtProcEnd::kPassed)) return;
+    if (granted) fate_ = ExtProcEnd::kBroken;
+  }
+  session_->End(Gate::EndKind::kClientGone);
 }
 
 bool ProcessCall::SetPhase(Phase from, Phase to) {
@@ -61,6 +103,7 @@ void ProcessCall::OnReadDone(bool ok) {
 }
 
 void ProcessCall::OnMessage() {
+  if (request_.has_protocol_config() && WantsBodiesBack(request_.protocol_config())) return Refuse(BodiesWantedBack());
   switch (request_.request_case()) {
     case ProcessingRequest::kRequestHeaders:
       return OnRequestHeaders(request_.request_headers());
@@ -88,10 +131,11 @@ void ProcessCall::OnRequestHeaders(const HttpHeaders& headers) {
     if (phase_ == Phase::kHeaders) {
       speaks_grpc_ = HeaderOf(headers, "content-type").substr(0, 16) == "application/grpc";
       if (generation) route_ = path.substr(0, std::min(path.find('?'), kMostRouteBytes));
+      if (generation) fate_ = ExtProcEnd::kLeft;
       phase_ = bodyless ? Phase::kDecide : (generation ? Phase::kBody : Phase::kPassed);
       if (!bodyless) {
         ReplyLocked(ProcessingRequest::kRequestHeaders, /*of_session=*/false);
-        SetModes(generation, out_.back().message.mutable_mode_override());
+        SetModes(generation, context_.options, out_.back().message.mutable_mode_override());
         return Pump();
       }
     }
@@ -127,6 +171,7 @@ void ProcessCall::OnRequestBody(const HttpBody& body) {
     return Refuse(*std::move(refusal));
   }
   request.stream = true;
+  request.max_wait = std::min(request.max_wait, context_.options.longest_wait);
   session_->Admit(request);
 }
 
@@ -136,7 +181,8 @@ void ProcessCall::OnResponseHeaders() {
   {
     MutexLock lock(mutex_);
     if (end_) return;
-    responded_ = true;
+    if (fate_ == ExtProcEnd::kAborted) fate_ = ExtProcEnd::kFinished;
+    if (fate_ == ExtProcEnd::kLeft) fate_ = ExtProcEnd::kOvertaken;
     overtaken = phase_ == Phase::kDecide;
     phase_ = Phase::kPassed;
     after_decision_.clear();
@@ -157,7 +203,7 @@ void ProcessCall::StreamEnded() {
   bool finished = false;
   {
     MutexLock lock(mutex_);
-    finished = responded_ && !end_;
+    finished = fate_ == ExtProcEnd::kFinished && !end_ && context_.options.finished_frees;
   }
   session_->End(finished ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone);
 }
@@ -183,11 +229,12 @@ void ProcessCall::Write(const SessionMessage& message) {
   switch (message.kind) {
     case SessionMessage::Kind::kQueued: {
       Outgoing& hold = out_.emplace_back(Outgoing{.of_session = true});
-      ToProto(context_.hold_timeout, hold.message.mutable_override_message_timeout());
+      ToProto(*context_.options.hold_timeout, hold.message.mutable_override_message_timeout());
       break;
     }
     case SessionMessage::Kind::kGranted:
       phase_ = Phase::kPassed;
+      fate_ = context_.options.low_latency ? ExtProcEnd::kFinished : ExtProcEnd::kAborted;
       ReplyLocked(ProcessingRequest::kRequestBody, /*of_session=*/true);
       for (const ProcessingRequest::RequestCase to : after_decision_) ReplyLocked(to, /*of_session=*/false);
       after_decision_.clear();
@@ -198,6 +245,7 @@ void ProcessCall::Write(const SessionMessage& message) {
       // There is no word for it in the protocol. An error ends the request where the gateway fails closed; where it
       // fails open the request goes on, and the lease lingers.
       end_ = context_.converter.ToStatus(message.decision);
+      fate_ = ExtProcEnd::kBroken;
       break;
   }
   Pump();
@@ -226,8 +274,10 @@ void ProcessCall::RefuseLocked(const Why& why) {
   if (phase_ == Phase::kHeaders || phase_ == Phase::kDecide) {
     context_.answers.Write(why, speaks_grpc_, out_.emplace_back().message.mutable_immediate_response());
     end_ = grpc::Status::OK;
+    fate_ = ExtProcEnd::kRefused;
   } else {
     end_ = context_.converter.ToStatus(why);
+    fate_ = ExtProcEnd::kBroken;
   }
   phase_ = Phase::kPassed;
 }

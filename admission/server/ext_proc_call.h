@@ -13,10 +13,12 @@
 #include <optional>
 #include <vector>
 
-#include "absl/time/time.h"
+#include "absl/container/flat_hash_set.h"
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/convert.h"
+#include "admission/server/ext_proc_ends.h"
+#include "admission/server/ext_proc_options.h"
 #include "admission/server/http_answer.h"
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
@@ -27,6 +29,21 @@
 
 namespace vramgate {
 
+class ProcessCall;
+
+// The calls that are open. Thread-safe; outlives them.
+class ProcessCalls {
+ public:
+  void Add(ProcessCall* call) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Remove(ProcessCall* call) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Ends all in good order: a gateway lets such requests run on to their ends. Their leases linger.
+  void LetGo() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  Mutex mutex_;  // outside of all others
+  absl::flat_hash_set<ProcessCall*> open_ ABSL_GUARDED_BY(mutex_);
+};
+
 // What the streams of a service share.
 struct ProcessContext {
   Controller& controller;
@@ -34,7 +51,9 @@ struct ProcessContext {
   StreamLimit& streams;
   const Caller caller;
   const HttpAnswers answers;
-  const absl::Duration hold_timeout;  // what the gateway is asked to wait for a queued request: an answer comes before
+  const ExtProcOptions options;
+  ExtProcEnds& ends;
+  ProcessCalls& calls;
 };
 
 class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_proc::v3::ProcessingRequest,
@@ -42,6 +61,9 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
                           public SessionStream {
  public:
   ProcessCall(const ProcessContext& context, const grpc::CallbackServerContext& call);
+
+  // ProcessCalls::LetGo, of this one.
+  void LetGo() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // SessionStream, under the Session's lock.
   void Write(const SessionMessage& message) override;
@@ -95,8 +117,8 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
   std::string route_;  // of a generation, from its path; by the reading thread alone
   bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
-  bool responded_ ABSL_GUARDED_BY(mutex_) = false;  // response headers have been seen
-  bool read_held_ ABSL_GUARDED_BY(mutex_) = false;  // too much is owed to read on
+  ExtProcEnd fate_ ABSL_GUARDED_BY(mutex_) = ExtProcEnd::kPassed;  // what an end now would be
+  bool read_held_ ABSL_GUARDED_BY(mutex_) = false;                 // too much is owed to read on
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<Outgoing> out_ ABSL_GUARDED_BY(mutex_);  // the first may be under way

@@ -38,13 +38,18 @@ void SetContinue(ProcessingRequest::RequestCase to, ext_proc::ProcessingResponse
   }
 }
 
-void SetModes(bool generation, ProcessingMode* mode) {
+void SetModes(bool generation, const ExtProcOptions& options, ProcessingMode* mode) {
   mode->set_request_body_mode(generation ? ProcessingMode::BUFFERED : ProcessingMode::NONE);
-  mode->set_response_header_mode(generation ? ProcessingMode::SEND : ProcessingMode::SKIP);
-  mode->set_response_body_mode(ProcessingMode::NONE);
+  mode->set_response_header_mode(generation && !options.low_latency ? ProcessingMode::SEND : ProcessingMode::SKIP);
+  mode->set_response_body_mode(generation && options.response_usage ? ProcessingMode::STREAMED : ProcessingMode::NONE);
   mode->set_request_trailer_mode(ProcessingMode::SKIP);
   // Without it some Envoys (1.37, 1.38) end the stream, and so the lease, with the response's headers.
   mode->set_response_trailer_mode(generation ? ProcessingMode::SEND : ProcessingMode::SKIP);
+}
+
+bool WantsBodiesBack(const ext_proc::ProtocolConfiguration& config) {
+  return config.request_body_mode() == ProcessingMode::FULL_DUPLEX_STREAMED ||
+         config.response_body_mode() == ProcessingMode::FULL_DUPLEX_STREAMED;
 }
 
 }  // namespace vramgate

@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "admission/server/ext_proc_options.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
 namespace vramgate {
@@ -19,6 +20,10 @@ void SetContinue(envoy::service::ext_proc::v3::ProcessingRequest::RequestCase to
 
 // What a gateway that allows it is asked to send on: the whole body of a generation request and the end of its
 // response; nothing more of any other request. Gateways that do not allow it ignore it.
-void SetModes(bool generation, envoy::extensions::filters::http::ext_proc::v3::ProcessingMode* mode);
+void SetModes(bool generation, const ExtProcOptions& options,
+              envoy::extensions::filters::http::ext_proc::v3::ProcessingMode* mode);
+
+// Whether the gateway sends bodies in a way in which each has to be sent back whole, which this side does not.
+bool WantsBodiesBack(const envoy::service::ext_proc::v3::ProtocolConfiguration& config);
 
 }  // namespace vramgate

@@ -210,6 +210,18 @@ void AddDrifts(const std::vector<Metrics::DriftView>& drifts, Families& out) {
   out.push_back(ratio.Build());
 }
 
+void AddExtProc(const ExtProcEnds& ends, Families& out) {
+  out.push_back(Single("vramgate_ext_proc_streams", "Streams of gateways that are open, one for each HTTP request.",
+                       MetricType::Gauge, static_cast<double>(ends.open())));
+  MetricFamilyBuilder ended("vramgate_ext_proc_ends_total", "Streams of gateways that have ended, by how.",
+                            MetricType::Counter, {"end"});
+  for (size_t i = 0; i < kExtProcEnds; ++i) {
+    const auto end = static_cast<ExtProcEnd>(i);
+    ended.At({std::string(ExtProcEndName(end))}).counter.value = static_cast<double>(ends.count(end));
+  }
+  out.push_back(ended.Build());
+}
+
 // Of instances above worst_case; models at worst_case have no series.
 void AddAssurances(const Snapshot& snapshot, const Stats& stats, Families& out) {
   MetricFamilyBuilder info("vramgate_assurance_info",
@@ -274,6 +286,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   AddTelemetry(snapshot, families);
   AddAssurances(snapshot, stats, families);
   AddDrifts(options_.drifts ? options_.drifts() : std::vector<DriftView>{}, families);
+  if (options_.ext_proc != nullptr) AddExtProc(*options_.ext_proc, families);
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
   families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",
                             MetricType::Counter, static_cast<double>(dropped)));

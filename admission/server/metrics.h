@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "admission/gate/controller.h"
+#include "admission/server/ext_proc_ends.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 
@@ -39,6 +40,7 @@ class Metrics final : public prometheus::Collectable {
     std::function<int64_t()> log_dropped;            // log lines that are missing; absent: 0
     std::function<std::vector<DriftView>()> drifts;  // of engines that are watched; absent: none
     std::function<int64_t()> plugins;                // connections to the plugin socket; absent: 0
+    const ExtProcEnds* ext_proc = nullptr;           // streams of gateways; outlives this
   };
 
   Metrics(const Controller& controller, Options options) : controller_(controller), options_(std::move(options)) {}

@@ -144,7 +144,8 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
     auto door = std::make_unique<Door>();
     const Caller caller{.id = static_cast<uint32_t>(i + 1), .trusted_cost = TrustsCost(config, address)};
     door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
-    door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config);
+    door->ext_proc =
+        std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config, ext_proc_ends_);
     door->services = {door->admission.get(), door->ext_proc.get()};
     door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
     std::string bound;
@@ -202,7 +203,8 @@ absl::Status Server::OpenAdmin(const ServerOptions& options) {
       *controller_, Metrics::Options{.build = {{"version", options.version}},
                                      .log_dropped = [this] { return log_->dropped(); },
                                      .drifts = [this] { return Drifts(*engines_); },
-                                     .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); }});
+                                     .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); },
+                                     .ext_proc = &ext_proc_ends_});
   AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },
                                   .not_ready = [this] { return NotReady(); },
                                   .config_yaml = [this] { return ConfigToYaml(loaded_.config); },
@@ -244,6 +246,9 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   if (!controller_->WaitUntilIdle(grace)) {
     log_->Say(LogLevel::kWarning,
               absl::StrCat("drain.grace is over: ", controller_->GetSnapshot().held, " holders are cut off"));
+    for (const auto& door : doors_) {
+      if (door->ext_proc != nullptr) door->ext_proc->LetGo();
+    }
   }
   const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
   for (const auto& door : doors_) door->server->Shutdown(deadline);

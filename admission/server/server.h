@@ -21,6 +21,7 @@
 #include "admission/server/decision_log.h"
 #include "admission/server/devices.h"
 #include "admission/server/engine_watch.h"
+#include "admission/server/ext_proc_ends.h"
 #include "admission/server/ledger.h"
 #include "admission/server/metrics.h"
 #include "admission/server/model_table.h"
@@ -79,6 +80,7 @@ class Server {
   std::unique_ptr<Controller> controller_;
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
+  ExtProcEnds ext_proc_ends_;
   std::unique_ptr<Background> background_;
   std::unique_ptr<EngineWatch> engines_;
   std::unique_ptr<Metrics> metrics_;

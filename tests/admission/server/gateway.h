@@ -92,6 +92,22 @@ inline ProcessingRequest RequestBody(std::string_view body, bool end_of_stream =
   message.mutable_request_body()->set_end_of_stream(end_of_stream);
   return message;
 }
+inline ProcessingRequest RequestTrailers() {
+  ProcessingRequest message;
+  message.mutable_request_trailers();
+  return message;
+}
+inline ProcessingRequest ResponseBody(std::string_view body, bool end_of_stream = false) {
+  ProcessingRequest message;
+  message.mutable_response_body()->set_body(std::string(body));
+  message.mutable_response_body()->set_end_of_stream(end_of_stream);
+  return message;
+}
+inline ProcessingRequest ResponseTrailers() {
+  ProcessingRequest message;
+  message.mutable_response_trailers();
+  return message;
+}
 inline ProcessingRequest ResponseHeaders() {
   ProcessingRequest message;
   message.mutable_response_headers();
@@ -113,8 +129,8 @@ class Gateway {
     controller_ = std::make_unique<Controller>(MakeGateConfig(loaded_.config, *models_, {9 * kGiB}), clock, &witness);
     converter_ = std::make_unique<Converter>(*models_, *controller_, loaded_.config);
     streams_ = std::make_unique<StreamLimit>(loaded_.config.limits().streams());
-    service_ =
-        std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1}, loaded_.config);
+    service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1},
+                                                    loaded_.config, ends);
     const std::string address = "unix:" + directory_.At("gate.sock");
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
@@ -125,6 +141,7 @@ class Gateway {
   // All streams over: the budget is as it began.
   ~Gateway() {
     server_->Shutdown();
+    EXPECT_EQ(ends.open(), 0);
     clock.Advance(absl::Hours(1));  // whatever lingers
     controller_->Advance();
     for (const Snapshot::AccountView& view : controller_->GetSnapshot().accounts) {
@@ -135,8 +152,11 @@ class Gateway {
   Controller& controller() { return *controller_; }
   ext_proc::ExternalProcessor::Stub& stub() { return *stub_; }
 
+  ExtProcServiceImpl& service() { return *service_; }
+
   FakeClock clock;
   Witness witness;
+  ExtProcEnds ends;
 
  private:
   LoadedConfig loaded_;
