@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import collections.abc
 import pathlib
+import resource
 
 import pytest
 from rig import ENVOYS, Engine, Envoy, Gate, audit_is_clean, gate_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def enough_files() -> None:
+    """A request held is a connection of the client's and one of Envoy's: as many as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @pytest.fixture(scope="module")
