@@ -70,7 +70,7 @@ void ProcessCall::OnDone() {
   session_->StreamClosed(call_.IsCancelled());
   {
     MutexLock lock(mutex_);
-    context_.ends.Closed(fate_);
+    context_.ends.Closed(fate_, output_tokens_ >= 0);
   }
   delete this;
 }
@@ -114,6 +114,7 @@ void ProcessCall::OnMessage() {
     case ProcessingRequest::kResponseHeaders:
       return OnResponseHeaders();
     case ProcessingRequest::kResponseBody:
+      return OnResponseBody(request_.response_body());
     case ProcessingRequest::kResponseTrailers:
       return Reply(request_.request_case());
     case ProcessingRequest::REQUEST_NOT_SET:
@@ -170,6 +171,7 @@ void ProcessCall::OnRequestBody(const HttpBody& body) {
   if (std::optional<Refusal> refusal = context_.converter.ToRequest(admit, context_.caller, &request, nullptr)) {
     return Refuse(*std::move(refusal));
   }
+  sequences_ = std::max(1, request.sequences);
   request.stream = true;
   request.max_wait = std::min(request.max_wait, context_.options.longest_wait);
   session_->Admit(request);
@@ -192,6 +194,19 @@ void ProcessCall::OnResponseHeaders() {
   if (overtaken) session_->End(Gate::EndKind::kCompleted);
 }
 
+// Comes only where the gateway was asked for it, or is set so: nothing of it is kept but what the engine has counted.
+void ProcessCall::OnResponseBody(const HttpBody& body) {
+  if (!route_.empty()) {
+    if (usage_ == nullptr) usage_ = std::make_unique<UsageReader>();
+    usage_->Feed(body.body());
+    if (const std::optional<int64_t> tokens = usage_->usage().output_tokens) {
+      MutexLock lock(mutex_);
+      output_tokens_ = (*tokens + sequences_ - 1) / sequences_;
+    }
+  }
+  Reply(ProcessingRequest::kResponseBody);
+}
+
 void ProcessCall::Refuse(Refusal refusal) {
   context_.controller.CountRefusal(refusal.outcome, "", "");
   session_->Refuse(std::move(refusal));
@@ -201,11 +216,13 @@ void ProcessCall::Refuse(Refusal refusal) {
 // nothing of its request.
 void ProcessCall::StreamEnded() {
   bool finished = false;
+  int64_t output_tokens = -1;
   {
     MutexLock lock(mutex_);
+    output_tokens = output_tokens_;
     finished = fate_ == ExtProcEnd::kFinished && !end_ && context_.options.finished_frees;
   }
-  session_->End(finished ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone);
+  session_->End(finished ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone, output_tokens);
 }
 
 void ProcessCall::Reply(ProcessingRequest::RequestCase to) {

@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -23,6 +24,7 @@
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
 #include "admission/server/stream_limit.h"
+#include "admission/server/usage_reader.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
@@ -96,6 +98,7 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   void OnRequestBody(const HttpBody& body) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnRequestTrailers() ABSL_LOCKS_EXCLUDED(mutex_);
   void OnResponseHeaders() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnResponseBody(const HttpBody& body) ABSL_LOCKS_EXCLUDED(mutex_);
   void Refuse(Refusal refusal) ABSL_LOCKS_EXCLUDED(mutex_);
   void StreamEnded() ABSL_LOCKS_EXCLUDED(mutex_);
   bool SetPhase(Phase from, Phase to) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -115,10 +118,16 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   // Taken under the Session's lock, so the Session is never called with it held.
   Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
-  std::string route_;  // of a generation, from its path; by the reading thread alone
+  // By the reading thread alone:
+  std::string route_;                   // of a generation, from its path
+  int32_t sequences_ = 1;               // asked for
+  std::unique_ptr<UsageReader> usage_;  // of a response whose body comes by
+
   bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
   ExtProcEnd fate_ ABSL_GUARDED_BY(mutex_) = ExtProcEnd::kPassed;  // what an end now would be
-  bool read_held_ ABSL_GUARDED_BY(mutex_) = false;                 // too much is owed to read on
+  int64_t output_tokens_ ABSL_GUARDED_BY(mutex_) =
+      -1;                                           // of each sequence, as the response's usage says; -1: it has not
+  bool read_held_ ABSL_GUARDED_BY(mutex_) = false;  // too much is owed to read on
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::deque<Outgoing> out_ ABSL_GUARDED_BY(mutex_);  // the first may be under way

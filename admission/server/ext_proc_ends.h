@@ -2,7 +2,7 @@
 // open.
 //
 //   ends.Opened();
-//   ends.Closed(ExtProcEnd::kFinished);
+//   ends.Closed(ExtProcEnd::kFinished, /*usage_read=*/false);
 //
 // Used by the ext_proc calls and the metrics page. Thread-safe. It outlives the calls.
 #pragma once
@@ -53,15 +53,19 @@ constexpr std::string_view ExtProcEndName(ExtProcEnd end) {
 class ExtProcEnds {
  public:
   void Opened() { open_.fetch_add(1, std::memory_order_relaxed); }
-  void Closed(ExtProcEnd end) {
+  // `usage_read`: the response said how many tokens it has.
+  void Closed(ExtProcEnd end, bool usage_read) {
     open_.fetch_sub(1, std::memory_order_relaxed);
+    usages_.fetch_add(usage_read ? 1 : 0, std::memory_order_relaxed);
     counts_[static_cast<size_t>(end)].fetch_add(1, std::memory_order_relaxed);
   }
   int64_t open() const { return open_.load(std::memory_order_relaxed); }
+  int64_t usages() const { return usages_.load(std::memory_order_relaxed); }
   int64_t count(ExtProcEnd end) const { return counts_[static_cast<size_t>(end)].load(std::memory_order_relaxed); }
 
  private:
   std::atomic<int64_t> open_ = 0;
+  std::atomic<int64_t> usages_ = 0;
   std::array<std::atomic<int64_t>, kExtProcEnds> counts_{};
 };
 

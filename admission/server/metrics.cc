@@ -220,6 +220,9 @@ void AddExtProc(const ExtProcEnds& ends, Families& out) {
     ended.At({std::string(ExtProcEndName(end))}).counter.value = static_cast<double>(ends.count(end));
   }
   out.push_back(ended.Build());
+  out.push_back(Single("vramgate_ext_proc_usages_total",
+                       "Responses whose usage was read as they went by (ext_proc.response_usage).", MetricType::Counter,
+                       static_cast<double>(ends.usages())));
 }
 
 // Of instances above worst_case; models at worst_case have no series.

@@ -147,6 +147,8 @@ class Envoy(Program):
 
     def _listeners(self):
         self.check_running()
+        if get_json(self.admin, "/server_info")["state"] != "LIVE":
+            return None  # bound, perhaps, but not yet listening
         return get_json(self.admin, "/listeners?format=json").get("listener_statuses")
 
     def stats(self, prefix):

@@ -117,6 +117,34 @@ TEST(ExtProcLifeTest, BodiesOfResponsesAreAskedForOnlyWhereTheConfigSaysSo) {
   }
 }
 
+TEST(ExtProcLifeTest, UsageIsReadFromBodiesInPieces) {
+  Gateway gateway(With("response_usage: true"));
+  Stream stream(gateway);
+  ASSERT_TRUE(stream.Chat(kLarge).has_request_body());
+  ASSERT_TRUE(stream.Ask(ResponseHeaders()).has_response_headers());
+  for (const char* piece : {"data: {\"choices\": []}\n\nda", "ta: {\"usage\": {\"prompt_tokens\": 3, \"comple",
+                            "tion_tokens\": 12}}\n\n", "data: [DONE]\n\n"}) {
+    ASSERT_TRUE(stream.Ask(ResponseBody(piece)).has_response_body());
+  }
+  stream.HalfClose();
+  EXPECT_TRUE(stream.End().ok());
+  gateway.witness.Await(Outcome::kCompleted);
+  while (gateway.ends.usages() == 0) std::this_thread::yield();
+  EXPECT_EQ(gateway.ends.count(ExtProcEnd::kFinished), 1);
+}
+
+// Of a request that needs no lease nothing is read.
+TEST(ExtProcLifeTest, BodiesOfOtherResponsesAreNotRead) {
+  Gateway gateway(With("response_usage: true"));
+  Stream stream(gateway);
+  ASSERT_TRUE(stream.Ask(RequestHeaders({{":method", "GET"}, {":path", "/"}}, true)).has_request_headers());
+  ASSERT_TRUE(stream.Ask(ResponseBody(R"({"usage": {"completion_tokens": 12}})", true)).has_response_body());
+  stream.HalfClose();
+  EXPECT_TRUE(stream.End().ok());
+  while (gateway.ends.count(ExtProcEnd::kPassed) == 0) std::this_thread::yield();
+  EXPECT_EQ(gateway.ends.usages(), 0);
+}
+
 TEST(ExtProcLifeTest, EveryEndIsCountedOnce) {
   Gateway gateway;
   const auto ended = [&](ExtProcEnd end, Stream& stream) {
