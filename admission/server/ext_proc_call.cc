@@ -55,6 +55,7 @@ ProcessCall::ProcessCall(const ProcessContext& context, const grpc::CallbackServ
     : context_(context),
       call_(call),
       ticket_(context.streams),
+      peer_(context.entrance == nullptr ? nullptr : context.entrance->PeerOf(call.peer())),
       session_(std::make_shared<Session>(context.controller, this, ShapeOf(context.options))) {
   context_.ends.Opened();
   context_.calls.Add(this);
@@ -213,13 +214,14 @@ void ProcessCall::Refuse(Refusal refusal) {
 }
 
 // EOF and cancellation alike: Envoy ends a finished request's stream in either way. A stream that we broke off says
-// nothing of its request.
+// nothing of its request, nor does one that went with its connection.
 void ProcessCall::StreamEnded() {
   bool finished = false;
   int64_t output_tokens = -1;
   {
     MutexLock lock(mutex_);
     output_tokens = output_tokens_;
+    if (fate_ == ExtProcEnd::kFinished && !end_ && peer_ != nullptr && peer_->Gone()) fate_ = ExtProcEnd::kLost;
     finished = fate_ == ExtProcEnd::kFinished && !end_ && context_.options.finished_frees;
   }
   session_->End(finished ? Gate::EndKind::kCompleted : Gate::EndKind::kClientGone, output_tokens);

@@ -24,6 +24,7 @@
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
 #include "admission/server/stream_limit.h"
+#include "admission/server/unix_door.h"
 #include "admission/server/usage_reader.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "grpcpp/server_context.h"
@@ -56,6 +57,7 @@ struct ProcessContext {
   const ExtProcOptions options;
   ExtProcEnds& ends;
   ProcessCalls& calls;
+  const UnixDoor* const entrance;  // null: gRPC's own
 };
 
 class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_proc::v3::ProcessingRequest,
@@ -112,6 +114,7 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   const ProcessContext& context_;
   const grpc::CallbackServerContext& call_;
   const StreamLimit::Ticket ticket_;
+  const std::shared_ptr<const PeerSocket> peer_;  // null: not known
   const std::shared_ptr<Session> session_;
   ProcessingRequest request_;  // of the one read under way
 

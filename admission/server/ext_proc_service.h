@@ -36,8 +36,9 @@ class ExtProcServiceImpl final : public envoy::service::ext_proc::v3::ExternalPr
   // The name that gateways ask the health service for.
   static constexpr char kHealthName[] = "envoy.service.ext_proc.v3.ExternalProcessor";
 
+  // `entrance`: where its streams come through; null: losses of connections are not told from ends.
   ExtProcServiceImpl(Controller& controller, const Converter& converter, StreamLimit& streams, const Caller& caller,
-                     const v1::Config& config, ExtProcEnds& ends);
+                     const v1::Config& config, ExtProcEnds& ends, const UnixDoor* entrance = nullptr);
 
   // Ends every stream in good order, at the end of drain.grace: gateways let the requests run on.
   void LetGo() { calls_.LetGo(); }

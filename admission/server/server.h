@@ -66,6 +66,7 @@ class Server {
   absl::Status OpenOperatorDoor(const ServerOptions& options);
   absl::Status OpenPluginDoor();
   absl::Status OpenAdmin(const ServerOptions& options);
+  absl::Status MakeEntrance(const std::string& text, int mode, Door& door);
   absl::Status Listen(Door& door, const std::string& address, int mode, std::string* bound);
   std::string NotReady() const;
 

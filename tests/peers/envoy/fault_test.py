@@ -156,15 +156,18 @@ def test_a_killed_sidecar_and_its_successor(tmp_path, own, engine, open_):
 
 
 def test_a_killed_envoy_leaves_nothing(own, engine):
-    """One runs, one waits; both are gone within 100 ms of the kill."""
+    """One runs, one waits. That its connection is gone is no proof that the engine stopped: the lease lingers."""
     gate, envoy = own(True)
     client, answer = running(envoy, engine)
     waiter = Client(envoy.address)
     wait_for("the waiter", lambda: gate.leases("waiting"))
-    envoy.kill()
+    lease = gate.leases("held")
     killed = time.monotonic()
+    envoy.kill()
     wait_for("both to be seen gone", lambda: not gate.leases("held") and not gate.leases("waiting"))
-    assert time.monotonic() - killed <= 5 * SOON_S
+    assert time.monotonic() - killed <= 5 * SOON_S, "a busy machine has this once only"
+    assert gate.leases("lingering") == lease
+    wait_for("both ends to be counted", lambda: ends(gate, "connection_lost") == 1 and ends(gate, "left") == 1)
     answer.end()
     client.close()
     waiter.close()
