@@ -208,7 +208,6 @@ def test_a_gateway_that_sets_no_modes_is_told_them(tmp_path, gate, engine):
     """Where the modes cannot be configured but may be overridden, the lease is the response all the same."""
     modes = ["request_body_mode: BUFFERED", "response_header_mode: SEND", "response_trailer_mode: SEND"]
     changes = [(mode, mode.split(":")[0] + (": NONE" if "body" in mode else ": SKIP")) for mode in modes]
-    changes.append(("message_timeout: 1s", "message_timeout: 1s\n              allow_mode_override: true"))
     envoy = Envoy(tmp_path / "run", gate, engine, changes)
     try:
         holder = Holder(envoy, engine)

@@ -49,7 +49,7 @@ def version(request):
 def rows(tmp_path_factory, gate, engine, version):
     """An Envoy with a host for every row of the table."""
     hosts = "".join(virtual_host(n, row) for n, row in enumerate(ROWS))
-    changes = [("            - name: all\n", hosts + "            - name: all\n")]
+    changes = [("            - name: all\n", hosts + "            - name: all\n"), ("allow_mode_override: true", "")]
     envoy = Envoy(tmp_path_factory.mktemp("envoy") / "run", gate, engine, changes, ENVOYS[version])
     yield envoy
     envoy.stop()

@@ -9,7 +9,6 @@ SENT = "http.llm.ext_proc.stream_msgs_sent"
 MODES = ["request_body_mode: BUFFERED", "response_header_mode: SEND", "response_trailer_mode: SEND"]
 CHANGES = [
     *((mode, mode.split(":")[0] + (": NONE" if "body" in mode else ": SKIP")) for mode in MODES),
-    ("message_timeout: 1s", "allow_mode_override: true\n              message_timeout: 1s"),
 ]
 
 
