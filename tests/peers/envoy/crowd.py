@@ -1,7 +1,7 @@
 """Thousands of clients at once, each with one request over an HTTP/1.1 connection of its own, and the engine they are sent on to.
 
-    crowd = Crowd(address, 2000, body)     # all sent when it returns
-    statuses = crowd.statuses()            # when all are answered
+    crowd = Crowd(address, 2000, body, arrived)
+    statuses = crowd.statuses()   # when all are answered
 """
 
 from __future__ import annotations
@@ -11,21 +11,16 @@ import collections
 import concurrent.futures
 import json
 import threading
+from collections.abc import Callable
 
 
-async def _ask(address: str, request: bytes, sent: list[int]) -> int:
+async def _ask(address: str, request: bytes) -> int:
     host, port = address.rsplit(":", 1)
-    for attempt in range(20):
-        try:
-            reader, writer = await asyncio.open_connection(host, int(port))
-            break
-        except ConnectionError:  # more at once than the listen queue takes
-            if attempt == 19:
-                return -1
-            await asyncio.sleep(0.05)
+    try:
+        reader, writer = await asyncio.open_connection(host, int(port))
+    except ConnectionError:
+        return -1
     writer.write(request)
-    await writer.drain()
-    sent.append(1)
     try:
         line = await reader.readline()
         await reader.read()
@@ -37,35 +32,43 @@ async def _ask(address: str, request: bytes, sent: list[int]) -> int:
 
 
 class Crowd:
-    def __init__(self, address: str, size: int, body: dict[str, object]) -> None:
+    """`arrived` says how many the gate knows of: at most `at_once` more than those are on their way."""
+
+    def __init__(self, address: str, size: int, body: dict[str, object], arrived: Callable[[], float], at_once: int = 250) -> None:
         text = json.dumps(body).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: llm\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
-        self._request = head.encode() + text
-        self._sent: list[int] = []
+        head = [
+            "POST /v1/chat/completions HTTP/1.1",
+            "host: llm",
+            "connection: close",
+            "content-type: application/json",
+            f"content-length: {len(text)}",
+        ]
+        self._request = "\r\n".join([*head, "", ""]).encode() + text
         self._result: concurrent.futures.Future[collections.Counter[int]] = concurrent.futures.Future()
         self._address = address
         self._size = size
+        self._arrived = arrived
+        self._at_once = at_once
         threading.Thread(target=self._run, daemon=True).start()
-
-    def sent(self) -> int:
-        return len(self._sent)
 
     def _run(self) -> None:
         async def all_() -> list[int]:
-            gate = asyncio.Semaphore(200)  # connections being made
-
-            async def one() -> int:
-                async with gate:
-                    asked = asyncio.create_task(_ask(self._address, self._request, self._sent))
-                    await asyncio.sleep(0)
-                return await asked
-
-            return await asyncio.gather(*(one() for _ in range(self._size)))
+            asked = []
+            while len(asked) < self._size:
+                answered = sum(task.done() for task in asked)
+                room = self._at_once - (len(asked) - max(answered, int(await asyncio.to_thread(self._arrived))))
+                for _ in range(min(room, self._size - len(asked))):
+                    asked.append(asyncio.create_task(_ask(self._address, self._request)))
+                await asyncio.sleep(0.01)
+            return await asyncio.gather(*asked)
 
         try:
             self._result.set_result(collections.Counter(asyncio.run(all_())))
         except BaseException as error:
             self._result.set_exception(error)
+
+    def done(self) -> bool:
+        return self._result.done()
 
     def statuses(self, within_s: float = 120) -> collections.Counter[int]:
         """How many were answered with which status; 0: broken off, -1: never connected."""

@@ -41,12 +41,13 @@ def test_all_that_are_held_are_answered(tmp_path, engine, quick, size):
         answer = engine.next()
         answer.send("first")
         assert holder.answer().status == 200
-        crowd = Crowd(envoy.address, size, SMALL)
 
         def waiting():
             return metrics(gate)['vramgate_leases{model="m",state="waiting"}']
 
-        wait_for(f"{size} waiters", lambda: waiting() == size, 60)
+        crowd = Crowd(envoy.address, size, SMALL, waiting)
+        wait_for(f"{size} waiters", lambda: waiting() == size or crowd.done(), 60)
+        assert waiting() == size, (crowd.done() and crowd.statuses(), envoy.stats("ext_proc"))
         assert quick.served == 0
         assert metrics(gate)["vramgate_ext_proc_streams"] == size + 1
 
