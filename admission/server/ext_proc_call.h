@@ -17,6 +17,7 @@
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/convert.h"
+#include "admission/server/gateway_reader.h"
 #include "admission/server/http_answer.h"
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
@@ -34,6 +35,7 @@ struct ProcessContext {
   StreamLimit& streams;
   const Caller caller;
   const HttpAnswers answers;
+  const GatewayReader& reader;
   const absl::Duration hold_timeout;  // what the gateway is asked to wait for a queued request: an answer comes before
 };
 
@@ -93,7 +95,9 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   // Taken under the Session's lock, so the Session is never called with it held.
   Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
-  std::string route_;  // of a generation, from its path; by the reading thread alone
+  GatewayRequest asked_;                               // by the reading thread alone
+  int64_t prompt_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // as charged
+  PromptSource prompt_source_ ABSL_GUARDED_BY(mutex_) = PromptSource::kNone;
   bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
   bool responded_ ABSL_GUARDED_BY(mutex_) = false;  // response headers have been seen
   bool read_held_ ABSL_GUARDED_BY(mutex_) = false;  // too much is owed to read on

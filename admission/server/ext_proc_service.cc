@@ -14,11 +14,13 @@ constexpr absl::Duration kHoldMargin = absl::Seconds(1);
 
 ExtProcServiceImpl::ExtProcServiceImpl(Controller& controller, const Converter& converter, StreamLimit& streams,
                                        const Caller& caller, const v1::Config& config)
-    : context_{controller,
+    : reader_(converter, caller, config),
+      context_{controller,
                converter,
                streams,
                caller,
                HttpAnswers(converter, config),
+               reader_,
                FromProto(config.queue().max_wait()) + kHoldMargin} {}
 
 grpc::ServerBidiReactor<ext_proc::ProcessingRequest, ext_proc::ProcessingResponse>* ExtProcServiceImpl::Process(

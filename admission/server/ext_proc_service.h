@@ -38,7 +38,10 @@ class ExtProcServiceImpl final : public envoy::service::ext_proc::v3::ExternalPr
                           envoy::service::ext_proc::v3::ProcessingResponse>*
   Process(grpc::CallbackServerContext* context) override;
 
+  std::shared_ptr<const GatewayCounters> counters() const { return reader_.counters(); }
+
  private:
+  const GatewayReader reader_;
   const ProcessContext context_;
 };
 

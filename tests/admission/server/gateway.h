@@ -113,8 +113,8 @@ class Gateway {
     controller_ = std::make_unique<Controller>(MakeGateConfig(loaded_.config, *models_, {9 * kGiB}), clock, &witness);
     converter_ = std::make_unique<Converter>(*models_, *controller_, loaded_.config);
     streams_ = std::make_unique<StreamLimit>(loaded_.config.limits().streams());
-    service_ =
-        std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1}, loaded_.config);
+    service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_,
+                                                    Caller{.id = 1, .trusted_headers = true}, loaded_.config);
     const std::string address = "unix:" + directory_.At("gate.sock");
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
