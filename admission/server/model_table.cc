@@ -142,6 +142,7 @@ AssuranceSpec AssuranceOf(const v1::Model& config, const ServedModel& model) {
     spec.block_bytes.push_back(LargestBlock(table.layout(), spec.block_tokens));
   spec.max_sequences = config.max_sequences();
   spec.prompt_tokens_per_step = steps.prompt_tokens();
+  spec.start_steps = steps.start_steps();
   spec.min_tokens_per_step = steps.min_tokens();
   spec.max_tokens_per_step = steps.max_tokens();
   spec.steps_per_s = steps.per_s();
