@@ -5,17 +5,14 @@
 #include <utility>
 
 #include "admission/server/admission_service.h"
-#include "admission/server/chat_body.h"
 #include "admission/server/durations.h"
 #include "admission/server/ext_proc_messages.h"
-#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
 
 // Answers not yet taken by the gateway: beyond it nothing more is read.
 constexpr size_t kMostOwed = 32;
-constexpr size_t kMostRouteBytes = 128;
 
 Refusal NoBody() {
   return {Outcome::kRejectedInvalidRequest, "body", "missing: a generation request has a JSON body"};
@@ -124,25 +121,28 @@ void ProcessCall::OnMessage() {
 }
 
 void ProcessCall::OnRequestHeaders(const HttpHeaders& headers) {
-  const std::string_view path = HeaderOf(headers, ":path");
-  const bool generation = IsGeneration(HeaderOf(headers, ":method"), path);
-  const bool bodyless = generation && headers.end_of_stream();
+  GatewayRequest asked;
+  std::optional<Refusal> refusal = context_.reader.ReadHeaders(headers, context_.controller.Now(), &asked);
+  const bool generation = asked.gated();
+  if (!refusal && generation && headers.end_of_stream()) refusal = NoBody();
   {
     MutexLock lock(mutex_);
     if (end_) return;  // refused before it came
     if (phase_ == Phase::kHeaders) {
       speaks_grpc_ = HeaderOf(headers, "content-type").substr(0, 16) == "application/grpc";
-      if (generation) route_ = path.substr(0, std::min(path.find('?'), kMostRouteBytes));
+      asked_ = std::move(asked);
       if (generation) fate_ = ExtProcEnd::kLeft;
-      phase_ = bodyless ? Phase::kDecide : (generation ? Phase::kBody : Phase::kPassed);
-      if (!bodyless) {
+      phase_ = refusal ? Phase::kDecide : (generation ? Phase::kBody : Phase::kPassed);
+      if (!refusal) {
         ReplyLocked(ProcessingRequest::kRequestHeaders, /*of_session=*/false);
         SetModes(generation, context_.options, out_.back().message.mutable_mode_override());
         return Pump();
       }
+    } else {
+      refusal.reset();
     }
   }
-  if (bodyless) return Refuse(NoBody());
+  if (refusal) return Refuse(*std::move(refusal));
   Refuse({Outcome::kRejectedInvalidRequest, "request_headers", "sent twice: one request per stream"});
 }
 
@@ -155,21 +155,11 @@ void ProcessCall::OnRequestTrailers() {
 void ProcessCall::OnRequestBody(const HttpBody& body) {
   if (SetPhase(Phase::kHeaders, Phase::kDecide)) return Refuse(NoHeaders());
   if (!SetPhase(Phase::kBody, Phase::kDecide)) return Reply(ProcessingRequest::kRequestBody);
-  ChatBody chat;
-  if (std::optional<Refusal> refusal = ReadChatBody(body.body(), &chat)) {
+  Request request;
+  if (std::optional<Refusal> refusal = context_.reader.ReadBody(body.body(), &asked_, &request)) {
     if (!body.end_of_stream()) {
       refusal->message += "; the gateway sent the body in parts: set its request_body_mode to BUFFERED";
     }
-    return Refuse(*std::move(refusal));
-  }
-  v1::AdmitRequest admit;
-  if (IsValidUtf8(route_)) admit.set_route(route_);
-  admit.set_model(std::move(chat.model));
-  admit.mutable_demand()->set_prompt_bytes(chat.prompt_bytes);
-  admit.mutable_demand()->set_sequences(chat.sequences);
-  if (chat.max_output_tokens) admit.mutable_demand()->set_max_output_tokens(*chat.max_output_tokens);
-  Request request;
-  if (std::optional<Refusal> refusal = context_.converter.ToRequest(admit, context_.caller, &request, nullptr)) {
     return Refuse(*std::move(refusal));
   }
   sequences_ = std::max(1, request.sequences);
@@ -190,6 +180,7 @@ void ProcessCall::OnResponseHeaders() {
     phase_ = Phase::kPassed;
     after_decision_.clear();
     ReplyLocked(ProcessingRequest::kResponseHeaders, /*of_session=*/false);
+    SetPromptHeaders(prompt_tokens_, prompt_source_, &out_.back().message);
     Pump();
   }
   if (overtaken) session_->End(Gate::EndKind::kCompleted);
@@ -197,19 +188,25 @@ void ProcessCall::OnResponseHeaders() {
 
 // Comes only where the gateway was asked for it, or is set so: nothing of it is kept but what the engine has counted.
 void ProcessCall::OnResponseBody(const HttpBody& body) {
-  if (!route_.empty()) {
+  if (asked_.gated()) {
     if (usage_ == nullptr) usage_ = std::make_unique<UsageReader>();
     usage_->Feed(body.body());
-    if (const std::optional<int64_t> tokens = usage_->usage().output_tokens) {
+    const UsageReader::Usage& usage = usage_->usage();
+    if (usage.output_tokens) {
       MutexLock lock(mutex_);
-      output_tokens_ = (*tokens + sequences_ - 1) / sequences_;
+      output_tokens_ = (*usage.output_tokens + sequences_ - 1) / sequences_;
+    }
+    // Once: some streams say it with every token.
+    if (!learned_ && usage.prompt_tokens && (usage.output_tokens || body.end_of_stream())) {
+      learned_ = true;
+      context_.reader.Learn(asked_, usage);
     }
   }
   Reply(ProcessingRequest::kResponseBody);
 }
 
 void ProcessCall::Refuse(Refusal refusal) {
-  context_.controller.CountRefusal(refusal.outcome, "", "");
+  context_.controller.CountRefusal(refusal.outcome, asked_.request_id, asked_.admit.tenant());
   session_->Refuse(std::move(refusal));
 }
 
@@ -254,6 +251,8 @@ void ProcessCall::Write(const SessionMessage& message) {
     case SessionMessage::Kind::kGranted:
       phase_ = Phase::kPassed;
       fate_ = context_.options.low_latency ? ExtProcEnd::kFinished : ExtProcEnd::kAborted;
+      prompt_tokens_ = message.decision.prompt_tokens;
+      prompt_source_ = message.decision.prompt_source;
       ReplyLocked(ProcessingRequest::kRequestBody, /*of_session=*/true);
       for (const ProcessingRequest::RequestCase to : after_decision_) ReplyLocked(to, /*of_session=*/false);
       after_decision_.clear();

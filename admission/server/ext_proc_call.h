@@ -20,6 +20,7 @@
 #include "admission/server/convert.h"
 #include "admission/server/ext_proc_ends.h"
 #include "admission/server/ext_proc_options.h"
+#include "admission/server/gateway_reader.h"
 #include "admission/server/http_answer.h"
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
@@ -54,6 +55,7 @@ struct ProcessContext {
   StreamLimit& streams;
   const Caller caller;
   const HttpAnswers answers;
+  const GatewayReader& reader;
   const ExtProcOptions options;
   ExtProcEnds& ends;
   ProcessCalls& calls;
@@ -122,10 +124,13 @@ class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_pro
   Mutex mutex_;
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kHeaders;
   // By the reading thread alone:
-  std::string route_;                   // of a generation, from its path
+  GatewayRequest asked_;
   int32_t sequences_ = 1;               // asked for
   std::unique_ptr<UsageReader> usage_;  // of a response whose body comes by
+  bool learned_ = false;                // what its prompt came to
 
+  int64_t prompt_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // as charged
+  PromptSource prompt_source_ ABSL_GUARDED_BY(mutex_) = PromptSource::kNone;
   bool speaks_grpc_ ABSL_GUARDED_BY(mutex_) = false;
   ExtProcEnd fate_ ABSL_GUARDED_BY(mutex_) = ExtProcEnd::kPassed;  // what an end now would be
   int64_t output_tokens_ ABSL_GUARDED_BY(mutex_) =

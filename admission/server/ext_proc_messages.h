@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "admission/server/ext_proc_options.h"
+#include "admission/types.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
 namespace vramgate {
@@ -17,6 +18,11 @@ std::string_view HeaderOf(const envoy::service::ext_proc::v3::HttpHeaders& heade
 // Makes *out the answer to a message of kind `to` that lets it pass unchanged.
 void SetContinue(envoy::service::ext_proc::v3::ProcessingRequest::RequestCase to,
                  envoy::service::ext_proc::v3::ProcessingResponse* out);
+
+// Tells the HTTP client, in the answer to response headers, what its prompt was charged as and where that comes from:
+// x-vramgate-prompt-tokens, x-vramgate-prompt-tokens-source.
+void SetPromptHeaders(int64_t prompt_tokens, PromptSource source,
+                      envoy::service::ext_proc::v3::ProcessingResponse* out);
 
 // What a gateway that allows it is asked to send on: the whole body of a generation request and the end of its
 // response; nothing more of any other request. Gateways that do not allow it ignore it.

@@ -47,8 +47,11 @@ class ExtProcServiceImpl final : public envoy::service::ext_proc::v3::ExternalPr
                           envoy::service::ext_proc::v3::ProcessingResponse>*
   Process(grpc::CallbackServerContext* context) override;
 
+  std::shared_ptr<const GatewayCounters> counters() const { return reader_.counters(); }
+
  private:
   ProcessCalls calls_;
+  const GatewayReader reader_;
   const ProcessContext context_;
 };
 

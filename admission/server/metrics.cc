@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "admission/server/gateway_metrics.h"
 #include "admission/server/metric_family.h"
 #include "prometheus/text_serializer.h"
 
@@ -86,6 +87,19 @@ void AddTimes(const Snapshot& snapshot, const Stats& stats, Families& out) {
                                 MetricType::Histogram, {});
   AddBuckets(kDecisionBounds_s, stats.decision_time(), decisions.At({}).histogram);
   out.push_back(decisions.Build());
+}
+
+void AddPrompts(const Snapshot& snapshot, const Stats& stats, Families& out) {
+  MetricFamilyBuilder sources("vramgate_prompt_tokens_source_total",
+                              "Answers to requests, by where their prompt's tokens came from.", MetricType::Counter,
+                              {"model", "source"});
+  for (size_t m = 0; m < stats.prompt_sources().size(); ++m) {
+    for (const PromptSource source : {PromptSource::kGiven, PromptSource::kBound, PromptSource::kCalibrated}) {
+      sources.At({ModelName(snapshot, m), std::string(PromptSourceName(source))}).counter.value +=
+          static_cast<double>(stats.prompt_sources()[m][static_cast<size_t>(source)]);
+    }
+  }
+  out.push_back(sources.Build());
 }
 
 // Every model has its row of priority 0, so that an empty queue is a 0 and not a gap.
@@ -282,6 +296,9 @@ std::vector<MetricFamily> Metrics::Collect() const {
   Families families;
   AddAdmissions(snapshot, stats, families);
   AddTimes(snapshot, stats, families);
+  AddPrompts(snapshot, stats, families);
+  if (options_.prompts) AddPromptRatios(snapshot, options_.prompts, families);
+  if (options_.gateways) AddGateways(options_.gateways(), families);
   AddQueue(snapshot, families);
   AddLeases(snapshot, families);
   AddAccounts(snapshot, families);

@@ -60,6 +60,12 @@ bool TrustsCost(const v1::Config& config, const std::string& address) {
   return std::find(config.trusted_cost().begin(), config.trusted_cost().end(), address) != config.trusted_cost().end();
 }
 
+bool TrustsHeaders(const v1::Listener& listener) {
+  if (listener.has_trust_headers()) return listener.trust_headers();
+  const absl::StatusOr<Address> address = ParseAddress(listener.address());
+  return address.ok() && address->is_unix();
+}
+
 }  // namespace
 
 struct Server::Door {
@@ -159,7 +165,9 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
   for (int i = 0; i < config.listeners().grpc_size(); ++i) {
     const std::string& address = config.listeners().grpc(i).address();
     auto door = std::make_unique<Door>();
-    const Caller caller{.id = static_cast<uint32_t>(i + 1), .trusted_cost = TrustsCost(config, address)};
+    const Caller caller{.id = static_cast<uint32_t>(i + 1),
+                        .trusted_cost = TrustsCost(config, address),
+                        .trusted_headers = TrustsHeaders(config.listeners().grpc(i))};
     const std::string where = loaded_.Where(absl::StrCat("listeners.grpc[", i, "]"));
     if (absl::Status status = MakeEntrance(address, kAnyLocalUser, *door); !status.ok()) {
       return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
@@ -167,6 +175,7 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
     door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
     door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config,
                                                           ext_proc_ends_, door->entrance.get());
+    gateways_.push_back(door->ext_proc->counters());
     door->services = {door->admission.get(), door->ext_proc.get()};
     door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
     std::string bound;
@@ -223,6 +232,8 @@ absl::Status Server::OpenAdmin(const ServerOptions& options) {
       *controller_, Metrics::Options{.build = {{"version", options.version}},
                                      .log_dropped = [this] { return log_->dropped(); },
                                      .drifts = [this] { return Drifts(*engines_); },
+                                     .prompts = [this](ModelId model) { return converter_->PromptRatios(model); },
+                                     .gateways = [this] { return gateways_; },
                                      .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); },
                                      .ext_proc = &ext_proc_ends_});
   AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },

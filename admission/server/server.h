@@ -82,6 +82,8 @@ class Server {
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
   ExtProcEnds ext_proc_ends_;
+  std::vector<std::shared_ptr<const GatewayCounters>>
+      gateways_;  // of callers' listeners; no change once admin_ is open
   std::unique_ptr<Background> background_;
   std::unique_ptr<EngineWatch> engines_;
   std::unique_ptr<Metrics> metrics_;

@@ -1,4 +1,5 @@
 // How the streams of gateways live and end: what the config says of ends, holds and phases, and any order of messages.
+#include <numeric>
 #include <random>
 #include <thread>
 
@@ -131,6 +132,11 @@ TEST(ExtProcLifeTest, UsageIsReadFromBodiesInPieces) {
   gateway.witness.Await(Outcome::kCompleted);
   while (gateway.ends.usages() == 0) std::this_thread::yield();
   EXPECT_EQ(gateway.ends.count(ExtProcEnd::kFinished), 1);
+  int64_t learned = 0;
+  for (const auto& of_source : gateway.converter().PromptRatios(ModelId{0}).ratios) {
+    learned += std::accumulate(of_source.counts.begin(), of_source.counts.end(), int64_t{0});
+  }
+  EXPECT_EQ(learned, 1) << "what the prompt came to, once";
 }
 
 // Of a request that needs no lease nothing is read.

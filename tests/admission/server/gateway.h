@@ -136,8 +136,9 @@ class Gateway {
     absl::StatusOr<std::unique_ptr<UnixDoor>> door = UnixDoor::Listen(directory_.At("gate.sock"), 0600);
     CHECK(door.ok(), door.status().ToString().c_str());
     door_ = *std::move(door);
-    service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1},
-                                                    loaded_.config, ends, door_.get());
+    service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_,
+                                                    Caller{.id = 1, .trusted_headers = true}, loaded_.config, ends,
+                                                    door_.get());
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
@@ -170,6 +171,7 @@ class Gateway {
     }
   }
   std::string address() const { return "unix:" + directory_.At("gate.sock"); }
+  const Converter& converter() const { return *converter_; }
   ExtProcServiceImpl& service() { return *service_; }
 
   FakeClock clock;

@@ -1,7 +1,8 @@
-"""Thousands of clients at once, each with one request over an HTTP/1.1 connection of its own, and the engine they are sent on to.
+"""Thousands of clients at once, each with one request over an HTTP/1.1 connection of its own; the engine they are
+sent on to.
 
-    crowd = Crowd(address, 2000, body, arrived)
-    statuses = crowd.statuses()   # when all are answered
+crowd = Crowd(address, 2000, body, arrived)
+statuses = crowd.statuses()   # when all are answered
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ async def _ask(address: str, request: bytes) -> int:
 class Crowd:
     """`arrived` says how many the gate knows of: at most `at_once` more than those are on their way."""
 
-    def __init__(self, address: str, size: int, body: dict[str, object], arrived: Callable[[], float], at_once: int = 250) -> None:
+    def __init__(
+        self, address: str, size: int, body: dict[str, object], arrived: Callable[[], float], at_once: int = 250
+    ) -> None:
         text = json.dumps(body).encode()
         head = [
             "POST /v1/chat/completions HTTP/1.1",
@@ -53,12 +56,12 @@ class Crowd:
 
     def _run(self) -> None:
         async def all_() -> list[int]:
-            asked = []
+            asked: list[asyncio.Task[int]] = []
             while len(asked) < self._size:
                 answered = sum(task.done() for task in asked)
                 room = self._at_once - (len(asked) - max(answered, int(await asyncio.to_thread(self._arrived))))
-                for _ in range(min(room, self._size - len(asked))):
-                    asked.append(asyncio.create_task(_ask(self._address, self._request)))
+                more = range(min(room, self._size - len(asked)))
+                asked.extend(asyncio.create_task(_ask(self._address, self._request)) for _ in more)
                 await asyncio.sleep(0.01)
             return await asyncio.gather(*asked)
 
@@ -100,7 +103,9 @@ class QuickEngine:
                 await reader.readexactly(int(length.split(b":")[1]))
                 self.served += 1
                 chunk = b"data: x\n\n"
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+                )
                 writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

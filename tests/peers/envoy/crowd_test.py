@@ -1,25 +1,29 @@
-"""Thousands of requests held at once behind the shipped config: every one of them is answered, none by an error of Envoy's."""
+"""Thousands of requests held at once behind the shipped config: every one is answered, none by an error of Envoy's."""
+
+from __future__ import annotations
 
 import collections
+import collections.abc
+import pathlib
 
 import pytest
 from crowd import Crowd, QuickEngine
 from programs import LARGE, Client, wait_for
-from rig import CROWD_CONFIG, Envoy, Gate, audit_is_clean, metrics
+from rig import CROWD_CONFIG, Engine, Envoy, Gate, audit_is_clean, metrics
 
 # Sixteen of them fit at a time.
 SMALL = LARGE | {"max_tokens": 16, "messages": [{"role": "user", "content": "x"}]}
 
 
 @pytest.fixture
-def quick():
+def quick() -> collections.abc.Iterator[QuickEngine]:
     engine = QuickEngine()
     yield engine
     engine.stop()
 
 
 @pytest.mark.parametrize("size", [2000, 5000])
-def test_all_that_are_held_are_answered(tmp_path, engine, quick, size):
+def test_all_that_are_held_are_answered(tmp_path: pathlib.Path, engine: Engine, quick: QuickEngine, size: int) -> None:
     """With the shipped circuit breakers and message_timeout, 1 s."""
     config = CROWD_CONFIG.replace("max_wait: 20s", "max_wait: 120s")
     gate = Gate(tmp_path, config)
@@ -28,13 +32,17 @@ def test_all_that_are_held_are_answered(tmp_path, engine, quick, size):
               domains: ["holder"]
               routes: [{match: {prefix: "/"}, route: {cluster: holder, timeout: 0s}}]
 """
+    address = f"{{address: 127.0.0.1, port_value: {engine.port}}}"
     cluster = f"""  - name: holder
     type: STATIC
     load_assignment:
       cluster_name: holder
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {engine.port}}}}}}}}}]}}]
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {address}}}}}}}]}}]
 """
-    changes = [("            - name: all\n", hosts + "            - name: all\n"), ("  clusters:\n", "  clusters:\n" + cluster)]
+    changes = [
+        ("            - name: all\n", hosts + "            - name: all\n"),
+        ("  clusters:\n", "  clusters:\n" + cluster),
+    ]
     envoy = Envoy(tmp_path / "envoy", gate, quick, changes)
     try:
         holder = Client(envoy.address, host="holder")
@@ -42,7 +50,7 @@ def test_all_that_are_held_are_answered(tmp_path, engine, quick, size):
         answer.send("first")
         assert holder.answer().status == 200
 
-        def waiting():
+        def waiting() -> float:
             return metrics(gate)['vramgate_leases{model="m",state="waiting"}']
 
         crowd = Crowd(envoy.address, size, SMALL, waiting)
@@ -57,7 +65,12 @@ def test_all_that_are_held_are_answered(tmp_path, engine, quick, size):
         holder.response.read()
         holder.close()
         stats = envoy.stats("ext_proc")
-        for trouble in ("message_timeouts", "streams_failed", "failure_mode_allowed", "override_message_timeout_ignored"):
+        for trouble in (
+            "message_timeouts",
+            "streams_failed",
+            "failure_mode_allowed",
+            "override_message_timeout_ignored",
+        ):
             assert stats[f"http.llm.ext_proc.{trouble}"] == 0, stats
     finally:
         envoy.stop()

@@ -1,9 +1,12 @@
-"""The examples for gateways: Envoy's as printed; manifests for clusters by the schemas of what would read them, and what they become
-by a real Envoy."""
+"""The examples for gateways: Envoy's as printed; manifests for clusters by the schemas of what would read them, and
+what they become by a real Envoy."""
+
+from __future__ import annotations
 
 import json
 import pathlib
 import subprocess
+import typing
 
 import envoy as wheel
 import jsonschema
@@ -18,10 +21,10 @@ MANIFESTS = ["envoy-gateway/policy.yaml", "istio/vramgate.yaml"]
 EXT_PROC = "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
 
 
-def schemas():
+def schemas() -> dict[str, typing.Any]:
     """By kind, with every key refused that they do not name: a cluster would drop it without a word."""
 
-    def close(node):
+    def close(node: typing.Any) -> typing.Any:
         if isinstance(node, dict):
             if "properties" in node and not node.get("x-kubernetes-preserve-unknown-fields"):
                 node["additionalProperties"] = False
@@ -39,11 +42,11 @@ def schemas():
     return found
 
 
-def documents(manifest):
+def documents(manifest: str) -> list[typing.Any]:
     return list(yaml.safe_load_all((EXAMPLES / manifest).read_text()))
 
 
-def validate(config, tmp_path, binary):
+def validate(config: object, tmp_path: pathlib.Path, binary: pathlib.Path | None) -> subprocess.CompletedProcess[str]:
     """What Envoy itself says of a whole config."""
     path = tmp_path / "envoy.yaml"
     path.write_text(yaml.safe_dump(config))
@@ -52,32 +55,32 @@ def validate(config, tmp_path, binary):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def ext_proc_of(config):
+def ext_proc_of(config: typing.Any) -> tuple[typing.Any, typing.Any]:
     manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     return manager, manager["http_filters"][0]
 
 
 @pytest.mark.parametrize("version", sorted(ENVOYS))
-def test_envoys_example_is_valid_as_printed(tmp_path, version):
+def test_envoys_example_is_valid_as_printed(tmp_path: pathlib.Path, version: str) -> None:
     result = validate(yaml.safe_load(ENVOY_CONFIG.read_text()), tmp_path, ENVOYS[version])
     assert result.returncode == 0, result.stderr
 
 
-def test_envoy_would_have_found_a_wrong_key(tmp_path):
+def test_envoy_would_have_found_a_wrong_key(tmp_path: pathlib.Path) -> None:
     config = yaml.safe_load(ENVOY_CONFIG.read_text())
     ext_proc_of(config)[1]["typed_config"]["max_mesage_timeout"] = "1s"
     assert validate(config, tmp_path, None).returncode != 0
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)
-def test_manifests_follow_their_schemas(manifest):
+def test_manifests_follow_their_schemas(manifest: str) -> None:
     by_kind = schemas()
     for document in documents(manifest):
         jsonschema.validate(json.loads(json.dumps(document)), by_kind[document["kind"]])
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)
-def test_the_schemas_would_have_found_a_wrong_key(manifest):
+def test_the_schemas_would_have_found_a_wrong_key(manifest: str) -> None:
     document = documents(manifest)[0]
     document["spec"]["mesageTimeout"] = "1s"
     with pytest.raises(jsonschema.ValidationError):
@@ -85,7 +88,7 @@ def test_the_schemas_would_have_found_a_wrong_key(manifest):
 
 
 @pytest.mark.parametrize("version", sorted(ENVOYS))
-def test_istios_patches_make_a_valid_envoy(tmp_path, version):
+def test_istios_patches_make_a_valid_envoy(tmp_path: pathlib.Path, version: str) -> None:
     """As Istio applies them: the filter inserted, the others merged."""
     patches = documents("istio/vramgate.yaml")[0]["spec"]["configPatches"]
     inserted, manager_patch, listener_patch = (patch["patch"]["value"] for patch in patches)
@@ -103,7 +106,7 @@ def test_istios_patches_make_a_valid_envoy(tmp_path, version):
     assert result.returncode == 0, result.stderr
 
 
-def test_istios_filter_is_the_one_that_is_run():
+def test_istios_filter_is_the_one_that_is_run() -> None:
     """In front of the real Envoy runs examples/envoy: Istio's differs by the cluster's name alone."""
     ours = ext_proc_of(yaml.safe_load(ENVOY_CONFIG.read_text()))[1]
     istios = documents("istio/vramgate.yaml")[0]["spec"]["configPatches"][0]["patch"]["value"]

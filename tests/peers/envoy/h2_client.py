@@ -1,4 +1,5 @@
-"""A client of one HTTP/2 request over a connection of its own, that can leave as real ones do: by a reset, or without a word."""
+"""A client of one HTTP/2 request over a connection of its own. It can leave as real ones do: by a reset, or in
+silence."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""When Envoy ends the stream, and with it the lease, by the modes that its filter is set to: the table of docs/gateways.md."""
+"""When Envoy ends the stream, and with it the lease, by the modes of its filter: the table of docs/gateways.md."""
+
+from __future__ import annotations
+
+import collections.abc
 
 import pytest
 from programs import Client, wait_for
-from rig import ENVOYS, SOON_S, Envoy, settled, streams
+from rig import ENVOYS, SOON_S, Engine, Envoy, Gate, settled, streams
 
 # Modes of response headers, response body, response trailers and request body.
 USED = "SEND/NONE/SEND BUFFERED"
@@ -34,19 +38,21 @@ VHOST = """            - name: row{n}
 """
 
 
-def virtual_host(n, row):
+def virtual_host(n: int, row: str) -> str:
     response, request_body = row.split()
     headers, body, trailers = response.split("/")
     return VHOST.format(n=n, headers=headers, body=body, trailers=trailers, request_body=request_body)
 
 
 @pytest.fixture(scope="module", params=sorted(ENVOYS, reverse=True))
-def version(request):
-    return request.param
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory, gate, engine, version):
+def rows(
+    tmp_path_factory: pytest.TempPathFactory, gate: Gate, engine: Engine, version: str
+) -> collections.abc.Iterator[Envoy]:
     """An Envoy with a host for every row of the table."""
     hosts = "".join(virtual_host(n, row) for n, row in enumerate(ROWS))
     changes = [("            - name: all\n", hosts + "            - name: all\n"), ("allow_mode_override: true", "")]
@@ -56,7 +62,7 @@ def rows(tmp_path_factory, gate, engine, version):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_stream_ends_as_the_table_says(gate, rows, engine, version, row):
+def test_the_stream_ends_as_the_table_says(gate: Gate, rows: Envoy, engine: Engine, version: str, row: str) -> None:
     client = Client(rows.address, host=f"row{ROWS.index(row)}")
     answer = engine.next()
     answer.send(0)
@@ -80,9 +86,9 @@ def test_the_stream_ends_as_the_table_says(gate, rows, engine, version, row):
     settled(gate)
 
 
-def test_the_lease_ends_soon_after_the_last_byte(gate, rows, engine):
+def test_the_lease_ends_soon_after_the_last_byte(gate: Gate, rows: Envoy, engine: Engine) -> None:
     """In the mode to use. The quickest of a few: a busy machine only makes it slower."""
-    took = []
+    took: list[float] = []
     while len(took) < 5 and (not took or min(took) > SOON_S):
         client = Client(rows.address, host=f"row{ROWS.index(USED)}")
         answer = engine.next()
@@ -96,13 +102,13 @@ def test_the_lease_ends_soon_after_the_last_byte(gate, rows, engine):
     assert min(took) <= SOON_S, took
 
 
-def test_no_byte_of_the_response_crosses(gate, rows, engine):
+def test_no_byte_of_the_response_crosses(gate: Gate, rows: Envoy, engine: Engine) -> None:
     """Request headers, request body, response headers: three messages, however long the response is."""
     stat = "http.llm.ext_proc.stream_msgs_sent"
     before = rows.stats(stat)[stat]
     client = Client(rows.address, host=f"row{ROWS.index(USED)}")
     answer = engine.next()
-    for n in range(50):
+    for _ in range(50):
         answer.send("x" * 1000)
     answer.end()
     assert client.answer().status == 200

@@ -1,9 +1,15 @@
-"""A gateway that allows mode_override and sets no modes of its own is told them: so that the lease is the response, with no
-response headers where ext_proc.low_latency says so, with response bodies where ext_proc.response_usage does."""
+"""A gateway that allows mode_override and sets no modes of its own is told them: so that the lease is the
+response, with no response headers where ext_proc.low_latency says so, with response bodies where
+ext_proc.response_usage does."""
+
+from __future__ import annotations
+
+import collections.abc
+import pathlib
 
 import pytest
 from programs import Client, wait_for
-from rig import Envoy, Gate, audit_is_clean, ends, gate_config, metrics, settled, streams
+from rig import Engine, Envoy, Gate, Start, audit_is_clean, ends, gate_config, metrics, settled, streams
 
 SENT = "http.llm.ext_proc.stream_msgs_sent"
 MODES = ["request_body_mode: BUFFERED", "response_header_mode: SEND", "response_trailer_mode: SEND"]
@@ -13,11 +19,11 @@ CHANGES = [
 
 
 @pytest.fixture
-def rig(tmp_path, engine, binary):
+def rig(tmp_path: pathlib.Path, engine: Engine, binary: pathlib.Path | None) -> collections.abc.Iterator[Start]:
     """rig(ext_proc) -> a gate so configured, and an Envoy that leaves the modes to it."""
-    started = []
+    started: list[tuple[Gate, Envoy]] = []
 
-    def start(ext_proc):
+    def start(ext_proc: str) -> tuple[Gate, Envoy]:
         gate = Gate(tmp_path, gate_config(ext_proc))
         started.append((gate, Envoy(tmp_path / "envoy", gate, engine, CHANGES, binary)))
         return started[0]
@@ -28,7 +34,7 @@ def rig(tmp_path, engine, binary):
         audit_is_clean(gate)
 
 
-def finished_request(gate, envoy, engine):
+def finished_request(gate: Gate, envoy: Envoy, engine: Engine) -> int:
     """A streamed request from its start to its end; how many messages it took."""
     before = envoy.stats(SENT)[SENT]
     client = Client(envoy.address)
@@ -48,19 +54,19 @@ def finished_request(gate, envoy, engine):
     return envoy.stats(SENT)[SENT] - before
 
 
-def test_the_lease_is_the_response(rig, engine):
+def test_the_lease_is_the_response(rig: Start, engine: Engine) -> None:
     gate, envoy = rig("")
     assert finished_request(gate, envoy, engine) == 3
     assert ends(gate, "finished") == 1
 
 
-def test_low_latency_asks_for_no_response_headers(rig, engine):
+def test_low_latency_asks_for_no_response_headers(rig: Start, engine: Engine) -> None:
     gate, envoy = rig("low_latency: true")
     assert finished_request(gate, envoy, engine) == 2
     assert ends(gate, "finished") == 1
 
 
-def test_what_does_not_generate_costs_one_message(rig, engine):
+def test_what_does_not_generate_costs_one_message(rig: Start, engine: Engine) -> None:
     gate, envoy = rig("")
     before = envoy.stats(SENT)[SENT]
     client = Client(envoy.address, {"file": "x"}, "/v1/audio/speech")
@@ -75,7 +81,7 @@ def test_what_does_not_generate_costs_one_message(rig, engine):
 
 
 @pytest.mark.parametrize("streamed", [True, False], ids=["events", "one object"])
-def test_usage_is_read_from_the_response(rig, engine, streamed):
+def test_usage_is_read_from_the_response(rig: Start, engine: Engine, streamed: bool) -> None:
     gate, envoy = rig("response_usage: true")
     client = Client(envoy.address)
     answer = engine.next()

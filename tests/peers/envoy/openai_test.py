@@ -1,15 +1,20 @@
 """The official OpenAI client against the gateway: it comes back after a 429 when told to, and never after a 413."""
 
+from __future__ import annotations
+
+import collections.abc
+import json
 import threading
+import typing
 
 import openai
 import pytest
 from programs import Client, wait_for
-from rig import settled
+from rig import Engine, Envoy, Gate, settled
 
 
 @pytest.fixture
-def full(gate, envoy, engine):
+def full(gate: Gate, envoy: Envoy, engine: Engine) -> collections.abc.Iterator[collections.abc.Callable[[], None]]:
     """A gate whose pool and queue are full, until room() is called."""
     holder = Client(envoy.address)
     held = engine.next()
@@ -17,9 +22,9 @@ def full(gate, envoy, engine):
     assert holder.answer().status == 200
     waiter = Client(envoy.address)
     wait_for("the waiter", lambda: gate.leases("waiting"))
-    ended = []
+    ended: list[bool] = []
 
-    def room():
+    def room() -> None:
         if ended:
             return
         ended.append(True)
@@ -33,32 +38,46 @@ def full(gate, envoy, engine):
     settled(gate)
 
 
-def refused_so_far(envoy):
+def refused_so_far(envoy: Envoy) -> int:
     stat = "http.llm.downstream_rq_4xx"
-    return envoy.stats(stat).get(stat, 0)
+    return int(envoy.stats(stat).get(stat, 0))
 
 
-def ask(envoy, **arguments):
+def ask(envoy: Envoy, **arguments: typing.Any) -> typing.Any:
     client = openai.OpenAI(base_url=f"http://{envoy.address}/v1", api_key="none", max_retries=5, timeout=30)
     messages = [{"role": "user", "content": "hello"}]
     return client.chat.completions.create(model="m", messages=messages, **arguments)
 
 
-def in_thread(call):
-    results = []
+def in_thread(call: collections.abc.Callable[[], str]) -> tuple[threading.Thread, list[str]]:
+    results: list[str] = []
     thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
     thread.start()
     return thread, results
 
 
-CHUNK = '{"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "hi"}}]}'
-WHOLE = (
-    b'{"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "stop",'
-    b' "message": {"role": "assistant", "content": "hi"}}]}'
+CHUNK = json.dumps(
+    {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": {"content": "hi"}}],
+    }
 )
+MESSAGE = {"role": "assistant", "content": "hi"}
+WHOLE = {
+    "id": "1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [{"index": 0, "finish_reason": "stop", "message": MESSAGE}],
+}
 
 
-def test_a_stream_refused_429_is_retried_and_succeeds(full, envoy, engine):
+def test_a_stream_refused_429_is_retried_and_succeeds(
+    full: collections.abc.Callable[[], None], envoy: Envoy, engine: Engine
+) -> None:
     before = refused_so_far(envoy)
     thread, results = in_thread(lambda: "".join(c.choices[0].delta.content for c in ask(envoy, stream=True)))
     wait_for("its first refusal", lambda: refused_so_far(envoy) > before)
@@ -71,17 +90,21 @@ def test_a_stream_refused_429_is_retried_and_succeeds(full, envoy, engine):
     assert results == ["hi"]
 
 
-def test_a_plain_request_refused_429_is_retried_and_succeeds(full, envoy, engine):
+def test_a_plain_request_refused_429_is_retried_and_succeeds(
+    full: collections.abc.Callable[[], None], envoy: Envoy, engine: Engine
+) -> None:
     before = refused_so_far(envoy)
     thread, results = in_thread(lambda: ask(envoy).choices[0].message.content)
     wait_for("its first refusal", lambda: refused_so_far(envoy) > before)
     full()
-    engine.next().whole(WHOLE)
+    engine.next().whole(json.dumps(WHOLE).encode())
     thread.join(20)
     assert results == ["hi"]
 
 
-def test_a_429_reaches_the_user_as_a_rate_limit(full, envoy, engine):
+def test_a_429_reaches_the_user_as_a_rate_limit(
+    full: collections.abc.Callable[[], None], envoy: Envoy, engine: Engine
+) -> None:
     client = openai.OpenAI(base_url=f"http://{envoy.address}/v1", api_key="none", max_retries=0, timeout=30)
     with pytest.raises(openai.RateLimitError) as raised:
         client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
@@ -90,7 +113,7 @@ def test_a_429_reaches_the_user_as_a_rate_limit(full, envoy, engine):
     assert engine.idle()
 
 
-def test_a_413_is_not_retried(gate, envoy, engine):
+def test_a_413_is_not_retried(gate: Gate, envoy: Envoy, engine: Engine) -> None:
     before = refused_so_far(envoy)
     with pytest.raises(openai.APIStatusError) as raised:
         ask(envoy, n=2, max_tokens=100000)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import collections.abc
 import os
 import pathlib
-import time
 import urllib.request
 
 from programs import GATE_CONFIG, Engine, Envoy, Gate, wait_for
+
+# What fixtures give that start a gate and an Envoy of the test's own.
+Start = collections.abc.Callable[..., tuple[Gate, Envoy]]
 
 # Envoy by version; None: the one of the environment.
 ENVOYS: dict[str, pathlib.Path | None] = {"1.40": None, "1.37": pathlib.Path(os.environ["ENVOY_1_37"])}
@@ -76,13 +79,6 @@ class Absent:
 
 
 FAIL_CLOSED = [("failure_mode_allow: true", "failure_mode_allow: false")]
-
-
-def timed(condition, within_s: float = 10) -> float:
-    """Seconds until condition() is true."""
-    start = time.monotonic()
-    wait_for("a change", condition, within_s)
-    return time.monotonic() - start
 
 
 __all__ = ["Engine", "Envoy", "Gate", "wait_for"]
