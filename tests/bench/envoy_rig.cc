@@ -167,7 +167,11 @@ std::vector<double> Loop(int port, int requests) {
     http::response<http::string_body> response;
     http::read(socket, buffer, response);
     latencies_us.push_back(NowUs() - start);
-    CHECK(response.result() == http::status::ok, response.body().c_str());
+    if (response.result() != http::status::ok) {
+      std::ostringstream text;
+      text << response.base() << response.body() << " after " << latencies_us.back() << " us, request " << i;
+      CHECK(false, text.str().c_str());
+    }
   }
   return latencies_us;
 }
