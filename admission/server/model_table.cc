@@ -165,6 +165,7 @@ absl::Status LoadModel(const v1::Model& config, const LoadedConfig& loaded, Serv
   if (config.has_default_max_output_tokens()) model.default_max_output_tokens = config.default_max_output_tokens();
   model.min_tokens_per_s = config.min_tokens_per_s();
   model.tokens_per_byte = config.tokens_per_byte();
+  model.calibrated = config.prompt_tokens() == v1::Model::CALIBRATED;
   if (absl::Status status = CompileClasses(config, *shape, *options, model); !status.ok()) return status;
   model.assurance = AssuranceOf(config, model);
   return absl::OkStatus();
