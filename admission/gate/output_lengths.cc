@@ -8,7 +8,8 @@ namespace vramgate {
 namespace {
 
 constexpr double kWindowEnds = 1000;
-constexpr double kPriorWeight = 4;  // those at risk that the prior is worth, at each length
+constexpr double kPriorWeight = 4;     // ends that the prior is worth
+constexpr double kLikenessWeight = 8;  // those at risk that likeness to shorter lengths is worth, at each length
 constexpr double kLately = 1 - 1.0 / 8;  // of what was seen up to a bucket, what counts in the next
 constexpr double kLargestWeight = 1e100;
 
@@ -27,8 +28,11 @@ int64_t OutputLengths::FirstOf(int bucket) {
   return (int64_t{kPerOctave} + (bucket - kExact) % kPerOctave) << (octave - 3);
 }
 
-OutputLengths::OutputLengths(int64_t cap_tokens)
-    : prior_tokens_(static_cast<double>(std::max<int64_t>(1, cap_tokens / 2))) {}
+OutputLengths::OutputLengths(int64_t cap_tokens) {
+  Count& prior = counts_[static_cast<size_t>(Bucket(std::max<int64_t>(1, cap_tokens / 2)))];
+  prior.stopped = kPriorWeight / 2;
+  prior.cut = kPriorWeight / 2;
+}
 
 void OutputLengths::Scale(double factor) {
   for (Count& count : counts_) {
@@ -50,10 +54,10 @@ void OutputLengths::Tabulate(int64_t width, std::span<float> table) const {
   double at_risk = 0;
   const auto alive = [this](size_t b) { return counts_[b].cut + weight_ * static_cast<double>(running_[b]); };
   for (size_t b = 0; b < counts_.size(); ++b) at_risk += counts_[b].stopped + alive(b);
-  const double prior = kPriorWeight * weight_;
+  const double likeness = kLikenessWeight * weight_;
   // Of the last octave: who stopped, and the tokens that they and the others went through.
-  double stopped_lately = prior;
-  double tokens_lately = prior * prior_tokens_;
+  double stopped_lately = 0;
+  double tokens_lately = likeness;
   double survival = 1;  // S just before the bucket: P(longer than all before it)
   size_t k = 0;
   for (int b = 0; b < kBuckets && k < table.size(); ++b) {
@@ -64,8 +68,8 @@ void OutputLengths::Tabulate(int64_t width, std::span<float> table) const {
     // Those cut within a bucket were at risk for half of it; in a bucket of one token they outlived it.
     const double cut = alive(static_cast<size_t>(b));
     const double exposed = std::max(count.stopped, at_risk - (b < kExact ? 0 : cut / 2));
-    const double stops_by_prior = b == 0 ? 0 : prior * -std::expm1(-tokens * stopped_lately / tokens_lately);
-    const double after = survival * (1 - (count.stopped + stops_by_prior) / (exposed + prior));
+    const double stops_by_likeness = likeness * -std::expm1(-tokens * stopped_lately / tokens_lately);
+    const double after = survival * (1 - (count.stopped + stops_by_likeness) / (exposed + likeness));
     // S falls evenly over the bucket's tokens; P(longer than x) has fallen for x itself.
     for (; k < table.size() && static_cast<int64_t>(k) * width < next; ++k) {
       const auto past = static_cast<double>(static_cast<int64_t>(k) * width + 1 - first);

@@ -20,6 +20,8 @@
 
 namespace vramgate {
 
+class HttpServer;
+
 class AdminHttp {
  public:
   struct Options {
@@ -40,14 +42,12 @@ class AdminHttp {
   void Stop();
 
   // Where it listens: "127.0.0.1:9901", "[::1]:9901".
-  const std::string& address() const { return address_; }
+  const std::string& address() const;
 
  private:
-  class Server;
-  AdminHttp(std::unique_ptr<Server> server, std::string address);
+  explicit AdminHttp(std::unique_ptr<HttpServer> server);
 
-  std::unique_ptr<Server> server_;
-  const std::string address_;
+  const std::unique_ptr<HttpServer> server_;
 };
 
 }  // namespace vramgate

@@ -1,6 +1,5 @@
 #include "admission/server/admission_service.h"
 
-#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -9,9 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "admission/estimator/estimate.h"
 #include "admission/mutex.h"
-#include "admission/server/durations.h"
+#include "admission/server/lease_calls.h"
 #include "admission/server/session.h"
-#include "admission/utf8.h"
 
 namespace vramgate {
 namespace {
@@ -66,8 +64,7 @@ class AdmitCall final : public grpc::ServerUnaryReactor, public SessionStream {
   grpc::Status StatusOf(const SessionFinish& finish) {
     switch (finish.kind) {
       case SessionFinish::Kind::kOk:
-        converter_.ToLease(finish.decision, request_.tenant(), /*stream=*/false, response_->mutable_lease());
-        ToProto(finish.decision.waited, response_->mutable_queued_for());
+        ToAdmitResponse(converter_, finish.decision, request_.tenant(), response_);
         return grpc::Status::OK;
       case SessionFinish::Kind::kRefused:
         return converter_.ToStatus(finish.decision);
@@ -109,7 +106,9 @@ class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v
                      {.reason = "INVALID_REQUEST", .field = "renewals"}));
     }
     response_.Clear();
-    for (const v1::Renewal& renewal : request_.renewals()) Renew(renewal);
+    for (const v1::Renewal& renewal : request_.renewals()) {
+      RenewLease(controller_, converter_, caller_, renewal, &response_);
+    }
     StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
@@ -119,30 +118,6 @@ class RenewCall final : public grpc::ServerBidiReactor<v1::RenewLeasesRequest, v
   void OnDone() override { delete this; }
 
  private:
-  void Renew(const v1::Renewal& renewal) {
-    const std::optional<LeaseId> id = ParseLeaseName(renewal.name());
-    LeaseView view;
-    const Gate::Renewal kept = id ? controller_.Renew(*id, caller_.id, &view) : Gate::Renewal::kLost;
-    if (kept == Gate::Renewal::kLost) {
-      response_.add_lost(renewal.name());
-      return;
-    }
-    if (renewal.revoke_ack()) {
-      controller_.RevokeAck(*id, caller_.id);
-      return;
-    }
-    if (renewal.has_usage()) {
-      if (const auto costs =
-              converter_.ToCosts(renewal.usage(), converter_.models().model(view.model), view.sequences)) {
-        controller_.Progress(*id, caller_.id, *costs, Converter::OutputTokens(renewal.usage(), view.sequences));
-      }
-    }
-    if (renewal.has_extend()) controller_.Extend(*id, caller_.id, std::max<int64_t>(0, renewal.extend().tokens()));
-    const std::optional<LeaseView> now = controller_.View(*id, caller_.id);
-    if (kept == Gate::Renewal::kRevoked || (now && now->revoking)) response_.add_revoked(renewal.name());
-    converter_.ToLease(now.value_or(view), controller_.Now(), response_.add_leases());
-  }
-
   Controller& controller_;
   const Converter& converter_;
   const Caller caller_;
@@ -186,19 +161,7 @@ grpc::ServerBidiReactor<v1::RenewLeasesRequest, v1::RenewLeasesResponse>* Admiss
 grpc::ServerUnaryReactor* AdmissionServiceImpl::ReleaseLease(grpc::CallbackServerContext* context,
                                                              const v1::ReleaseLeaseRequest* request,
                                                              v1::ReleaseLeaseResponse* response) {
-  const std::optional<LeaseId> id = ParseLeaseName(request->name());
-  if (!id) {
-    return Finished(context, converter_.ToStatus(
-                                 Refusal{Outcome::kRejectedInvalidRequest, "name",
-                                         absl::StrCat(Quoted(request->name()), " is no lease: write leases/<id>")}));
-  }
-  int64_t output_tokens = -1;
-  if (request->end().usage().has_output_tokens()) {
-    const std::optional<LeaseView> view = controller_.View(*id, caller_.id);
-    if (view) output_tokens = Converter::OutputTokens(request->end().usage(), view->sequences);
-  }
-  response->set_already_released(!controller_.Release(*id, caller_.id, ToEndKind(request->end()), output_tokens));
-  return Finished(context, grpc::Status::OK);
+  return Finished(context, vramgate::ReleaseLease(controller_, converter_, caller_, *request, response));
 }
 
 grpc::ServerUnaryReactor* AdmissionServiceImpl::Estimate(grpc::CallbackServerContext* context,

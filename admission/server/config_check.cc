@@ -67,19 +67,10 @@ class Checker {
   void CheckListeners() {
     std::map<std::string, std::string> seen;
     for (int i = 0; i < config_.listeners().grpc_size(); ++i) {
-      const v1::Listener& listener = config_.listeners().grpc(i);
-      const std::string path = absl::StrCat("listeners.grpc[", i, "]");
-      const absl::StatusOr<Address> address = CheckAddress(listener.address(), path, seen);
-      if (!address.ok()) continue;
-      if (!address->is_unix() && !listener.insecure()) {
-        Fail(path, absl::StrCat(Quoted(listener.address()),
-                                " is TCP, and there is no TLS yet: whoever reaches it is a caller. Write {address: ",
-                                Quoted(listener.address()), ", insecure: true} to accept that, or use a unix: socket"));
-      } else if (!address->is_unix() && !IsLoopback(*address)) {
-        Warn(path, "is reached from other machines, without TLS: whoever can connect is a caller");
-      } else if (address->is_unix() && listener.insecure()) {
-        Warn(path, "insecure has no effect on a Unix socket");
-      }
+      CheckListener(config_.listeners().grpc(i), absl::StrCat("listeners.grpc[", i, "]"), seen);
+    }
+    for (int i = 0; i < config_.listeners().http_size(); ++i) {
+      CheckListener(config_.listeners().http(i), absl::StrCat("listeners.http[", i, "]"), seen);
     }
     const absl::StatusOr<Address> operators = CheckAddress(config_.listeners().operator_(), "listeners.operator", seen);
     if (operators.ok() && !operators->is_unix()) {
@@ -93,6 +84,20 @@ class Checker {
       Fail("listeners.admin",
            absl::StrCat(Quoted(config_.listeners().admin()),
                         " must be a loopback port, such as 127.0.0.1:9901: it asks nobody who they are"));
+    }
+  }
+
+  void CheckListener(const v1::Listener& listener, const std::string& path, std::map<std::string, std::string>& seen) {
+    const absl::StatusOr<Address> address = CheckAddress(listener.address(), path, seen);
+    if (!address.ok()) return;
+    if (!address->is_unix() && !listener.insecure()) {
+      Fail(path, absl::StrCat(Quoted(listener.address()),
+                              " is TCP, and there is no TLS yet: whoever reaches it is a caller. Write {address: ",
+                              Quoted(listener.address()), ", insecure: true} to accept that, or use a unix: socket"));
+    } else if (!address->is_unix() && !IsLoopback(*address)) {
+      Warn(path, "is reached from other machines, without TLS: whoever can connect is a caller");
+    } else if (address->is_unix() && listener.insecure()) {
+      Warn(path, "insecure has no effect on a Unix socket");
     }
   }
 
@@ -251,11 +256,13 @@ class Checker {
   void CheckTrustedCost() {
     for (int i = 0; i < config_.trusted_cost_size(); ++i) {
       const std::string& caller = config_.trusted_cost(i);
-      const auto& grpc = config_.listeners().grpc();
-      if (std::any_of(grpc.begin(), grpc.end(), [&](const v1::Listener& l) { return l.address() == caller; })) continue;
-      Fail(absl::StrCat("trusted_cost[", i, "]"),
-           absl::StrCat(Quoted(caller),
-                        " is no address of listeners.grpc, and callers have no other identity until TLS comes"));
+      const auto has_it = [&](const auto& listeners) {
+        return std::any_of(listeners.begin(), listeners.end(), [&](const auto& l) { return l.address() == caller; });
+      };
+      if (has_it(config_.listeners().grpc()) || has_it(config_.listeners().http())) continue;
+      Fail(absl::StrCat("trusted_cost[", i, "]"), absl::StrCat(Quoted(caller),
+                                                               " is no address of listeners.grpc or listeners.http, "
+                                                               "and callers have no other identity until TLS comes"));
     }
   }
 

@@ -117,6 +117,7 @@ absl::Status Server::Init(const ServerOptions& options) {
   if (absl::Status status = OpenCallerDoors(options); !status.ok()) return status;
   if (absl::Status status = OpenOperatorDoor(options); !status.ok()) return status;
   if (absl::Status status = OpenPluginDoor(); !status.ok()) return status;
+  if (absl::Status status = OpenHttpDoors(); !status.ok()) return status;
   return OpenAdmin(options);
 }
 
@@ -225,6 +226,24 @@ absl::Status Server::OpenPluginDoor() {
   return absl::OkStatus();
 }
 
+absl::Status Server::OpenHttpDoors() {
+  const v1::Config& config = loaded_.config;
+  for (int i = 0; i < config.listeners().http_size(); ++i) {
+    const std::string& address = config.listeners().http(i).address();
+    // The listeners that come after those of gRPC and the plugin socket.
+    const Caller caller{.id = static_cast<uint32_t>(config.listeners().grpc_size() + 2 + i),
+                        .trusted_cost = TrustsCost(config, address)};
+    absl::StatusOr<std::unique_ptr<HttpDoor>> door = HttpDoor::Start(
+        address, {.controller = *controller_, .converter = *converter_, .caller = caller, .config = config});
+    if (!door.ok()) {
+      return absl::Status(door.status().code(), absl::StrCat(loaded_.Where(absl::StrCat("listeners.http[", i, "]")),
+                                                             ": ", door.status().message()));
+    }
+    http_doors_.push_back(*std::move(door));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Server::OpenAdmin(const ServerOptions& options) {
   const absl::StatusOr<Address> address = ParseAddress(loaded_.config.listeners().admin());
   if (!address.ok()) return address.status();
@@ -264,7 +283,14 @@ std::string Server::NotReady() const {
 std::string Server::ReadyLine() const {
   const std::string plugin = plugins_ == nullptr ? "" : absl::StrCat(" plugin=", plugins_->address());
   return absl::StrCat("ready grpc=", absl::StrJoin(grpc_addresses_, ","), " operator=", operator_address_,
-                      " admin=", admin_->address(), plugin);
+                      " admin=", admin_->address(), plugin,
+                      http_doors_.empty() ? "" : " http=", absl::StrJoin(http_addresses(), ","));
+}
+
+std::vector<std::string> Server::http_addresses() const {
+  std::vector<std::string> addresses;
+  for (const auto& door : http_doors_) addresses.push_back(door->address());
+  return addresses;
 }
 
 absl::Status Server::Shutdown(absl::Duration grace) {
@@ -288,6 +314,7 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   for (const auto& door : doors_) door->server->Shutdown(deadline);
   doors_.clear();
   if (plugins_ != nullptr) plugins_->Stop();
+  for (const auto& door : http_doors_) door->Stop();
   admin_.reset();
   engines_->Stop();
   background_->Stop();
@@ -307,6 +334,7 @@ Server::~Server() {
     }
     doors_.clear();
     plugins_.reset();
+    http_doors_.clear();
     if (engines_ != nullptr) engines_->Stop();
     if (background_ != nullptr) background_->Stop();
     controller_->Stop();

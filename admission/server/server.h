@@ -22,6 +22,7 @@
 #include "admission/server/devices.h"
 #include "admission/server/engine_watch.h"
 #include "admission/server/ext_proc_ends.h"
+#include "admission/server/http_door.h"
 #include "admission/server/ledger.h"
 #include "admission/server/metrics.h"
 #include "admission/server/model_table.h"
@@ -45,10 +46,11 @@ class Server {
   ~Server();
 
   // "ready grpc=unix:/run/gate.sock,127.0.0.1:9443 operator=unix:... admin=127.0.0.1:9901", bound ports filled in; and
-  // " plugin=unix:..." where there is one.
+  // " plugin=unix:..." and " http=ADDR" where there are any.
   std::string ReadyLine() const;
   const std::vector<std::string>& grpc_addresses() const { return grpc_addresses_; }
   const std::string& operator_address() const { return operator_address_; }
+  std::vector<std::string> http_addresses() const;
   const PluginListener* plugins() const { return plugins_.get(); }  // null: none is configured
 
   // Waiters get UNAVAILABLE at once; holders may finish for `grace`; then the streams are closed, the ledger too.
@@ -65,6 +67,7 @@ class Server {
   absl::Status OpenCallerDoors(const ServerOptions& options);
   absl::Status OpenOperatorDoor(const ServerOptions& options);
   absl::Status OpenPluginDoor();
+  absl::Status OpenHttpDoors();
   absl::Status OpenAdmin(const ServerOptions& options);
   absl::Status MakeEntrance(const std::string& text, int mode, Door& door);
   absl::Status Listen(Door& door, const std::string& address, int mode, std::string* bound);
@@ -90,6 +93,7 @@ class Server {
   std::unique_ptr<AdminHttp> admin_;
   std::vector<std::unique_ptr<Door>> doors_;
   std::unique_ptr<PluginListener> plugins_;
+  std::vector<std::unique_ptr<HttpDoor>> http_doors_;
   std::vector<std::string> grpc_addresses_;
   std::string operator_address_;
   absl::Status shut_down_;

@@ -73,6 +73,7 @@ class Sidecar {
   v1::OperatorService::Stub& operations() { return *operations_; }
   std::string unix_address() const { return server_->grpc_addresses()[0]; }
   std::string tcp_address() const { return server_->grpc_addresses()[1]; }
+  std::string http_address() const { return server_->http_addresses()[0]; }  // of the HTTP door; by TCP
   std::string operator_address() const { return server_->operator_address(); }
   std::filesystem::path directory() const { return directory_.path(); }
   Server& server() { return *server_; }

@@ -14,13 +14,15 @@
 
 namespace vramgate {
 
-// Unix sockets `gate.sock`, `operator.sock` and `plugin.sock` in `directory`, and a free port for the admin pages.
+// Unix sockets `gate.sock`, `operator.sock`, `plugin.sock` and `door.sock` in `directory`, and free ports for the admin
+// pages and the HTTP door.
 // `more_callers`: further elements of listeners.grpc, each after a comma.
 inline std::string ListenersYaml(const std::filesystem::path& directory, std::string_view more_callers = "") {
-  return absl::StrCat("listeners:\n  grpc: [\"unix:", directory.string(), "/gate.sock\"", std::string(more_callers),
-                      "]\n  operator: \"unix:", directory.string(),
-                      "/operator.sock\"\n  plugin: \"unix:", directory.string(),
-                      "/plugin.sock\"\n  admin: \"127.0.0.1:0\"\n");
+  return absl::StrCat(
+      "listeners:\n  grpc: [\"unix:", directory.string(), "/gate.sock\"", std::string(more_callers),
+      "]\n  operator: \"unix:", directory.string(), "/operator.sock\"\n  plugin: \"unix:", directory.string(),
+      "/plugin.sock\"\n  http: [{address: \"127.0.0.1:0\", insecure: true}, \"unix:", directory.string(),
+      "/door.sock\"]\n  admin: \"127.0.0.1:0\"\n");
 }
 
 // Simulated devices "0", "1" and so on, each of 11 GiB.

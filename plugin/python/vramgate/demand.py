@@ -20,6 +20,7 @@ from vramgate.values import Demand
 # More of either is refused by the gate, and must not be too large to be said.
 _TOO_MANY_SEQUENCES = 4097
 _MOST_TOKENS = 1 << 40
+_MOST_BYTES = 1 << 40
 # vLLM and SGLang generate so many for a completion that does not say.
 _COMPLETION_TOKENS = 16
 # Pictures, sounds and films are tokens that no bytes of the body bound: each counts as so much text.
@@ -248,13 +249,19 @@ def asked(path: str, raw: bytes) -> Asked | None:
         body = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(body, dict):
-        return None
+    return asked_of(path, body, len(raw)) if isinstance(body, dict) else None
+
+
+def asked_of(path: str, body: Body, most_bytes: int = _MOST_BYTES) -> Asked:
+    """What a body asks for that somebody has parsed; it was of `most_bytes` at most.
+
+    REQUIRES: is_gated(path), and no upload.
+    """
     reader = _reader_of_any(body) if path == _ANY else _READERS[path]
     try:
         demand = reader(body)
     except RecursionError:  # nested deeper than anything that is meant
-        demand = Demand(prompt_bytes=len(raw))
+        demand = Demand(prompt_bytes=most_bytes)
     model = body.get("model")
     request_id = body.get("request_id")
     return Asked(

@@ -15,12 +15,12 @@ std::vector<float> TableOf(const OutputLengths& lengths, int64_t width = 1) {
   return table;
 }
 
-TEST(OutputLengthsTest, BeforeAnythingHasEndedTheMeanIsHalfOfTheCap) {
+TEST(OutputLengthsTest, BeforeAnythingHasEndedHalfGoOnBeyondHalfOfTheCap) {
   const std::vector<float> table = TableOf(OutputLengths(1000));
   EXPECT_EQ(table[0], 1);
-  double mean = 0;
-  for (const float survival : table) mean += survival;
-  EXPECT_NEAR(mean, 500, 15);
+  EXPECT_EQ(table[300], 1);
+  EXPECT_NEAR(table[600], 0.8, 0.25) << "half of those of whom nothing else is known";
+  EXPECT_GT(table[1000], 0.1);
 }
 
 // All have come as far as 50 tokens, and 2 in 5 have stopped by then: what comes after is thought to be like it.
@@ -38,8 +38,8 @@ TEST(OutputLengthsTest, WhatNobodyHasReachedIsLikeWhatComesBeforeIt) {
   }
   const std::vector<float> table = TableOf(lengths);
   EXPECT_NEAR(table[45], std::exp(-0.45), 0.05);
-  EXPECT_NEAR(table[150], std::exp(-1.5), 0.07);
-  EXPECT_NEAR(table[400], std::exp(-4), 0.05);
+  EXPECT_NEAR(table[150], std::exp(-1.5), 0.12) << "0.64, if nothing had been learned";
+  EXPECT_LT(table[400], 0.2);
 }
 
 TEST(OutputLengthsTest, LearnsAGeometricLaw) {
