@@ -18,6 +18,7 @@
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/convert.h"
+#include "admission/server/entrance.h"
 #include "admission/server/ext_proc_ends.h"
 #include "admission/server/ext_proc_options.h"
 #include "admission/server/gateway_reader.h"
@@ -25,7 +26,6 @@
 #include "admission/server/refusal.h"
 #include "admission/server/session.h"
 #include "admission/server/stream_limit.h"
-#include "admission/server/unix_door.h"
 #include "admission/server/usage_reader.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 #include "grpcpp/server_context.h"
@@ -59,7 +59,7 @@ struct ProcessContext {
   const ExtProcOptions options;
   ExtProcEnds& ends;
   ProcessCalls& calls;
-  const UnixDoor* const entrance;  // null: gRPC's own
+  const Entrance* const entrance;  // null: gRPC's own
 };
 
 class ProcessCall final : public grpc::ServerBidiReactor<envoy::service::ext_proc::v3::ProcessingRequest,

@@ -6,7 +6,7 @@ namespace ext_proc = envoy::service::ext_proc::v3;
 
 ExtProcServiceImpl::ExtProcServiceImpl(Controller& controller, const Converter& converter, StreamLimit& streams,
                                        const Caller& caller, const v1::Config& config, ExtProcEnds& ends,
-                                       const UnixDoor* entrance)
+                                       const Entrance* entrance)
     : reader_(converter, caller, config),
       context_{
           controller, converter, streams, caller, HttpAnswers(converter, config), reader_, ExtProcOptionsOf(config),

@@ -38,7 +38,7 @@ class ExtProcServiceImpl final : public envoy::service::ext_proc::v3::ExternalPr
 
   // `entrance`: where its streams come through; null: losses of connections are not told from ends.
   ExtProcServiceImpl(Controller& controller, const Converter& converter, StreamLimit& streams, const Caller& caller,
-                     const v1::Config& config, ExtProcEnds& ends, const UnixDoor* entrance = nullptr);
+                     const v1::Config& config, ExtProcEnds& ends, const Entrance* entrance = nullptr);
 
   // Ends every stream in good order, at the end of drain.grace: gateways let the requests run on.
   void LetGo() { calls_.LetGo(); }

@@ -12,11 +12,10 @@
 #include "admission/server/admission_service.h"
 #include "admission/server/durations.h"
 #include "admission/server/engines.h"
+#include "admission/server/entrance.h"
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/metrics.h"
 #include "admission/server/operator_service.h"
-#include "admission/server/unix_door.h"
-#include "admission/server/unix_socket.h"
 #include "admission/units.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -44,7 +43,6 @@ void SetLimits(const v1::Limits& limits, grpc::ServerBuilder& builder) {
   // Gateways ping as often as they like: Envoy every 10 s by the shipped config.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a port in use is an error, not a share
 }
 
 DecisionLog::Options LogOptions(const v1::Log& config) {
@@ -69,7 +67,7 @@ bool TrustsHeaders(const v1::Listener& listener) {
 }  // namespace
 
 struct Server::Door {
-  std::unique_ptr<UnixDoor> entrance;  // of callers, at a Unix socket; else gRPC listens itself
+  std::unique_ptr<Entrance> entrance;
   std::unique_ptr<AdmissionServiceImpl> admission;
   std::unique_ptr<ExtProcServiceImpl> ext_proc;
   std::unique_ptr<OperatorServiceImpl> operations;
@@ -121,42 +119,15 @@ absl::Status Server::Init(const ServerOptions& options) {
   return OpenAdmin(options);
 }
 
-// Listens at `address` with the door's services; `mode` is of a Unix socket.
-absl::Status Server::Listen(Door& door, const std::string& text, int mode, std::string* bound) {
-  const absl::StatusOr<Address> address = ParseAddress(text);
-  if (!address.ok()) return address.status();
+// Serves the door's services at its entrance.
+absl::Status Server::Open(Door& door, std::string* bound) {
   grpc::ServerBuilder builder;
   SetLimits(loaded_.config.limits(), builder);
-  int port = 0;
-  if (door.entrance != nullptr) {
-    port = 1;
-  } else {
-    if (address->is_unix()) {
-      if (absl::Status status = ClaimUnixSocket(address->unix_path); !status.ok()) return status;
-    }
-    builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
-  }
   for (grpc::Service* service : door.services) builder.RegisterService(service);
-  {
-    const ScopedUmask umask(static_cast<mode_t>(0777 & ~mode));
-    door.server = builder.BuildAndStart();
-  }
-  if (door.server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat(text, ": cannot listen there: is the address in use, or not this machine's?"));
-  }
-  if (door.entrance != nullptr) door.entrance->Serve(*door.server);
-  *bound = address->is_unix() ? text : text.substr(0, text.rfind(':') + 1) + absl::StrCat(port);
-  return absl::OkStatus();
-}
-
-absl::Status Server::MakeEntrance(const std::string& text, int mode, Door& door) {
-  const absl::StatusOr<Address> address = ParseAddress(text);
-  if (!address.ok()) return address.status();
-  if (!address->is_unix()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<UnixDoor>> entrance = UnixDoor::Listen(address->unix_path, mode);
-  if (!entrance.ok()) return entrance.status();
-  door.entrance = *std::move(entrance);
+  door.server = builder.BuildAndStart();
+  if (door.server == nullptr) return absl::InternalError("gRPC cannot serve");
+  door.entrance->Serve(*door.server);
+  *bound = door.entrance->address();
   return absl::OkStatus();
 }
 
@@ -170,9 +141,11 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
                         .trusted_cost = TrustsCost(config, address),
                         .trusted_headers = TrustsHeaders(config.listeners().grpc(i))};
     const std::string where = loaded_.Where(absl::StrCat("listeners.grpc[", i, "]"));
-    if (absl::Status status = MakeEntrance(address, kAnyLocalUser, *door); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
+    absl::StatusOr<std::unique_ptr<Entrance>> entrance = Entrance::Listen(address, kAnyLocalUser);
+    if (!entrance.ok()) {
+      return absl::Status(entrance.status().code(), absl::StrCat(where, ": ", entrance.status().message()));
     }
+    door->entrance = *std::move(entrance);
     door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
     door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config,
                                                           ext_proc_ends_, door->entrance.get());
@@ -180,7 +153,7 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
     door->services = {door->admission.get(), door->ext_proc.get()};
     door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
     std::string bound;
-    if (absl::Status status = Listen(*door, address, kAnyLocalUser, &bound); !status.ok()) {
+    if (absl::Status status = Open(*door, &bound); !status.ok()) {
       return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
     }
     for (const char* name : kHealthNames) door->server->GetHealthCheckService()->SetServingStatus(name, true);
@@ -196,9 +169,13 @@ absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
   door->operations = std::make_unique<OperatorServiceImpl>(*controller_, *converter_, options.version);
   door->services = {door->operations.get()};
   const std::string& address = loaded_.config.listeners().operator_();
-  if (absl::Status status = Listen(*door, address, kOwnerOnly, &operator_address_); !status.ok()) {
-    return absl::Status(status.code(), absl::StrCat(loaded_.Where("listeners.operator"), ": ", status.message()));
+  absl::StatusOr<std::unique_ptr<Entrance>> entrance = Entrance::Listen(address, kOwnerOnly);
+  if (!entrance.ok()) {
+    return absl::Status(entrance.status().code(),
+                        absl::StrCat(loaded_.Where("listeners.operator"), ": ", entrance.status().message()));
   }
+  door->entrance = *std::move(entrance);
+  if (absl::Status status = Open(*door, &operator_address_); !status.ok()) return status;
   doors_.push_back(std::move(door));
   return absl::OkStatus();
 }
@@ -309,7 +286,7 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   }
   const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
   for (const auto& door : doors_) {
-    if (door->entrance != nullptr) door->entrance->Stop();
+    door->entrance->Stop();
   }
   for (const auto& door : doors_) door->server->Shutdown(deadline);
   doors_.clear();

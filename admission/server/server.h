@@ -69,8 +69,7 @@ class Server {
   absl::Status OpenPluginDoor();
   absl::Status OpenHttpDoors();
   absl::Status OpenAdmin(const ServerOptions& options);
-  absl::Status MakeEntrance(const std::string& text, int mode, Door& door);
-  absl::Status Listen(Door& door, const std::string& address, int mode, std::string* bound);
+  absl::Status Open(Door& door, std::string* bound);
   std::string NotReady() const;
 
   // In the order they are made; taken apart in reverse.

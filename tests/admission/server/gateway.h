@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -20,9 +21,9 @@
 #include "admission/gate/controller.h"
 #include "admission/mutex.h"
 #include "admission/server/config.h"
+#include "admission/server/entrance.h"
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/model_table.h"
-#include "admission/server/unix_door.h"
 #include "admission/units.h"
 #include "tests/support/sidecar_yaml.h"
 #include "tests/support/temporary_directory.h"
@@ -123,7 +124,8 @@ inline constexpr char kLarge[] =
 
 class Gateway {
  public:
-  explicit Gateway(std::string_view yaml = OneModel()) {
+  explicit Gateway(std::string_view yaml = OneModel(), const std::string& listen = "") {
+    const std::string at = listen.empty() ? "unix:" + directory_.At("gate.sock") : listen;
     absl::StatusOr<LoadedConfig> loaded = ParseConfig(yaml, "test.yaml");
     CHECK(loaded.ok(), loaded.status().ToString().c_str());
     loaded_ = *std::move(loaded);
@@ -133,7 +135,7 @@ class Gateway {
     controller_ = std::make_unique<Controller>(MakeGateConfig(loaded_.config, *models_, {9 * kGiB}), clock, &witness);
     converter_ = std::make_unique<Converter>(*models_, *controller_, loaded_.config);
     streams_ = std::make_unique<StreamLimit>(loaded_.config.limits().streams());
-    absl::StatusOr<std::unique_ptr<UnixDoor>> door = UnixDoor::Listen(directory_.At("gate.sock"), 0600);
+    absl::StatusOr<std::unique_ptr<Entrance>> door = Entrance::Listen(at, 0600);
     CHECK(door.ok(), door.status().ToString().c_str());
     door_ = *std::move(door);
     service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_,
@@ -163,14 +165,18 @@ class Gateway {
   // As the death of the gateway would: whatever connections there are to the socket break off.
   void BreakConnections() const {
     for (int fd = 3; fd < 1024; ++fd) {
-      sockaddr_un peer{};
+      sockaddr_storage peer{};
       socklen_t size = sizeof(peer);
-      const bool ours = getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.sun_family == AF_UNIX &&
-                        directory_.At("gate.sock") == peer.sun_path;
+      if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
+      const std::string name =
+          peer.ss_family == AF_UNIX
+              ? absl::StrCat("unix:", reinterpret_cast<const sockaddr_un*>(&peer)->sun_path)
+              : absl::StrCat("127.0.0.1:", ntohs(reinterpret_cast<const sockaddr_in*>(&peer)->sin_port));
+      const bool ours = name == address();
       if (ours) shutdown(fd, SHUT_RDWR);
     }
   }
-  std::string address() const { return "unix:" + directory_.At("gate.sock"); }
+  std::string address() const { return door_->address(); }
   const Converter& converter() const { return *converter_; }
   ExtProcServiceImpl& service() { return *service_; }
 
@@ -185,7 +191,7 @@ class Gateway {
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
   TemporaryDirectory directory_;
-  std::unique_ptr<UnixDoor> door_;
+  std::unique_ptr<Entrance> door_;
   std::unique_ptr<ExtProcServiceImpl> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ext_proc::ExternalProcessor::Stub> stub_;

@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -43,29 +44,38 @@ class PeerSocket {
   const int fd_;
 };
 
-class UnixDoor {
+class Entrance {
  public:
-  // Errors say what stands in the way. `mode` is the socket's from its first moment.
-  static absl::StatusOr<std::unique_ptr<UnixDoor>> Listen(const std::string& path, int mode);
-  ~UnixDoor();  // stops
-  UnixDoor(const UnixDoor&) = delete;
-  UnixDoor& operator=(const UnixDoor&) = delete;
+  // Errors say what stands in the way. `mode` is a Unix socket's, from its first moment. A name that stands for several
+  // addresses is listened to at all of them.
+  static absl::StatusOr<std::unique_ptr<Entrance>> Listen(const std::string& address, int mode);
+  ~Entrance();  // stops
+  Entrance(const Entrance&) = delete;
+  Entrance& operator=(const Entrance&) = delete;
+
+  // As it was given, with the port that was found where any would do.
+  const std::string& address() const { return address_; }
 
   void Serve(grpc::Server& server);
-  // Accepts nobody from now on, and removes the socket. Connections stay.
+  // Accepts nobody from now on, and removes a Unix socket. Connections stay.
   void Stop();
 
-  // The connection that gRPC calls `peer`; null where it is not of this door.
+  // The connection that gRPC calls `peer`; null where it is not of this entrance.
   std::shared_ptr<const PeerSocket> PeerOf(std::string_view peer) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  UnixDoor(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  Entrance() = default;
 
+  absl::Status ListenUnix(const std::string& path, int mode);
+  absl::Status ListenTcp(const std::string& host, int port);
   void Run(grpc::Server& server);
+  void Accept(int listener, grpc::Server& server);
   void Remember(int fd) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const std::string path_;
-  const int fd_;
+  std::string address_;
+  std::string unix_path_;       // "": TCP
+  std::vector<int> listeners_;  // descriptors
+  int wake_ = -1;               // an eventfd: the thread is to end
   std::atomic<bool> stop_ = false;
   std::thread thread_;
   mutable Mutex mutex_;

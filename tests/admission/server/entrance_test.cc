@@ -1,4 +1,4 @@
-#include "admission/server/unix_door.h"
+#include "admission/server/entrance.h"
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -50,33 +50,46 @@ TEST(PeerSocketTest, AConnectionShutDownHereIsGone) {
   close(pair.ends[1]);
 }
 
-TEST(UnixDoorTest, TheSocketHasItsModeAndGoesWithTheDoor) {
+TEST(EntranceTest, AUnixSocketHasItsModeAndGoesWithTheEntrance) {
   const TemporaryDirectory directory;
   const std::string path = directory.At("door.sock");
   {
-    const auto door = UnixDoor::Listen(path, 0600);
-    ASSERT_TRUE(door.ok()) << door.status();
+    const auto entrance = Entrance::Listen("unix:" + path, 0600);
+    ASSERT_TRUE(entrance.ok()) << entrance.status();
     struct stat info{};
     ASSERT_EQ(stat(path.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0600u);
-    EXPECT_EQ(UnixDoor::Listen(path, 0600).status().code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_EQ(Entrance::Listen("unix:" + path, 0600).status().code(), absl::StatusCode::kAlreadyExists);
   }
   EXPECT_FALSE(std::filesystem::exists(path));
-  EXPECT_EQ(UnixDoor::Listen(std::string(200, 'x'), 0600).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(UnixDoorTest, StrangersAreNotKnown) {
-  const TemporaryDirectory directory;
-  const auto door = UnixDoor::Listen(directory.At("door.sock"), 0600);
-  ASSERT_TRUE(door.ok());
+TEST(EntranceTest, AnyFreePortIsFoundAndATakenOneIsAnError) {
+  for (const std::string host : {"127.0.0.1", "localhost"}) {
+    const auto entrance = Entrance::Listen(host + ":0", 0600);
+    ASSERT_TRUE(entrance.ok()) << entrance.status();
+    EXPECT_TRUE((*entrance)->address().starts_with(host + ":"));
+    EXPECT_FALSE((*entrance)->address().ends_with(":0"));
+    const absl::Status taken = Entrance::Listen((*entrance)->address(), 0600).status();
+    EXPECT_EQ(taken.code(), absl::StatusCode::kUnavailable);
+    EXPECT_NE(taken.message().find((*entrance)->address() + ": cannot listen there"), absl::string_view::npos) << taken;
+  }
+  EXPECT_EQ(Entrance::Listen("127.0.0.1", 0600).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(EntranceTest, StrangersAreNotKnown) {
+  const auto entrance = Entrance::Listen("127.0.0.1:0", 0600);
+  ASSERT_TRUE(entrance.ok());
   for (const char* peer : {"", "fd:", "fd:12", "fd:-1", "fd:x", "unix:", "ipv4:127.0.0.1:1"}) {
-    EXPECT_EQ((*door)->PeerOf(peer), nullptr) << peer;
+    EXPECT_EQ((*entrance)->PeerOf(peer), nullptr) << peer;
   }
 }
 
-// A gateway's process that dies takes its connection along; a channel that goes while its stream runs does so, too.
-TEST(UnixDoorTest, ALeaseWhoseConnectionIsLostLingers) {
-  Gateway gateway;
+class LostConnectionTest : public testing::TestWithParam<const char*> {};
+
+// As with a gateway's process that dies.
+TEST_P(LostConnectionTest, ItsLeasesLinger) {
+  Gateway gateway(OneModel(), GetParam());
   Stream holder(gateway);
   ASSERT_TRUE(holder.Chat(kLarge).has_request_body());
   ASSERT_TRUE(holder.Ask(ResponseHeaders()).has_response_headers());
@@ -86,6 +99,8 @@ TEST(UnixDoorTest, ALeaseWhoseConnectionIsLostLingers) {
   while (gateway.ends.count(ExtProcEnd::kLost) == 0) std::this_thread::yield();
   EXPECT_EQ(gateway.controller().GetSnapshot().lingering, 1);
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, LostConnectionTest, testing::Values("", "127.0.0.1:0"));
 
 }  // namespace
 }  // namespace vramgate
