@@ -92,8 +92,11 @@ struct Decision {
   bool grace_over = false;                    // kStop by revocation, again: the bytes linger from here on
   bool by_policy = false;                     // kStop by revocation: so that others can go on
   ShortText<48> note;                         // kStop by revocation: the operator's reason
-  ShortText<48> request_id;                   // for the log
+  ShortText<48> request_id;                   // for the log, as all below
   ShortText<32> tenant;
+  ShortText<56> trace;  // W3C traceparent
+  PromptSource prompt_source = PromptSource::kNone;
+  int64_t prompt_tokens = 0;  // of each sequence, as charged
 };
 
 // Where a waiter stands.

@@ -9,6 +9,20 @@ namespace {
 constexpr std::string_view kLeasePrefix = "leases/";
 }  // namespace
 
+std::string_view PromptSourceName(PromptSource source) {
+  switch (source) {
+    case PromptSource::kNone:
+      return "";
+    case PromptSource::kGiven:
+      return "given";
+    case PromptSource::kBound:
+      return "bound";
+    case PromptSource::kCalibrated:
+      return "calibrated";
+  }
+  return "";
+}
+
 std::string LeaseName(LeaseId id) {
   return absl::StrFormat("leases/%016x", id.value);
 }

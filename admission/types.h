@@ -63,10 +63,23 @@ struct RankCost {
 // share a class, so one request is priced a handful of times whatever the number of instances.
 using Costs = std::array<RankCost, kMaxPriceClasses>;
 
+// Where a request's prompt tokens come from.
+enum class PromptSource : uint8_t {
+  kNone,        // nobody says
+  kGiven,       // counted: by the caller, or as token ids
+  kBound,       // as many as its bytes could be
+  kCalibrated,  // as many as nearly all prompts of its model and bytes have turned out to be
+};
+inline constexpr size_t kPromptSources = 4;
+// `given`, `bound`, ...: the metric label; "" of kNone.
+std::string_view PromptSourceName(PromptSource source);
+
 // A request as the gate sees it: validated, priced, its names resolved. The views are read during the call only.
 struct Request {
   std::string_view request_id;  // "": no idempotency
   uint32_t caller = 0;          // who asks: identity or listener; part of the key
+  std::string_view log_id;      // where request_id is "": what the log calls it; never part of a key
+  std::string_view trace;       // W3C traceparent, for the log
   std::string_view tenant;      // "" is a tenant like any other
   std::string_view route;       // what it is asked for by: a class of output lengths
   ModelId model{0};
@@ -74,12 +87,13 @@ struct Request {
   int32_t priority = 0;                // higher = sooner
   Costs costs;                         // to the end of the request: prompt + max_output_tokens
   Costs start_costs;                   // of the prompt alone; for the levels above worst_case
-  int64_t prompt_tokens = 0;           // of each sequence; 0: unknown, costs are held from the start
-  int64_t max_output_tokens = 0;       // of each sequence
-  bool revocable = false;              // its caller stops it when told to
-  int64_t tokens = 0;                  // prompt + max_output_tokens, all sequences: what the queue's token limit counts
-  int32_t sequences = 1;               // for pricing what is used later on
-  bool stream = false;                 // the lease lives as long as a stream (Session, ext_proc); else until ttl
+  PromptSource prompt_source = PromptSource::kNone;
+  int64_t prompt_tokens = 0;      // of each sequence; 0: unknown, costs are held from the start
+  int64_t max_output_tokens = 0;  // of each sequence
+  bool revocable = false;         // its caller stops it when told to
+  int64_t tokens = 0;             // prompt + max_output_tokens, all sequences: what the queue's token limit counts
+  int32_t sequences = 1;          // for pricing what is used later on
+  bool stream = false;            // the lease lives as long as a stream (Session, ext_proc); else until ttl
   absl::Duration max_wait = absl::InfiniteDuration();  // 0: decide now
   Instant deadline = kNever;                           // the caller's own
   absl::Duration ttl = absl::ZeroDuration();           // 0: the config's

@@ -84,8 +84,11 @@ void Gate::Stop(Instant now, Effects& out) {
 Gate::Admission Gate::Answer(Outcome outcome, const Request& request, Instant now, Effects& out) {
   Decision decision{.kind = Decision::Kind::kAnswer, .outcome = outcome, .model = request.model};
   decision.priority = request.priority;
-  decision.request_id.Assign(request.request_id);
+  decision.request_id.Assign(request.request_id.empty() ? request.log_id : request.request_id);
   decision.tenant.Assign(request.tenant);
+  decision.trace.Assign(request.trace);
+  decision.prompt_source = request.prompt_source;
+  decision.prompt_tokens = request.prompt_tokens;
   if (outcome == Outcome::kRejectedQueueFull && queue_.size() > 0) {
     // One place comes free when the average waiter has gone.
     const int island = fleet_.models()[Index(request.model)].island;
@@ -117,6 +120,9 @@ void Gate::Attach(Lease& lease, const Request& request, Instant now) {
   lease.revocable = request.revocable;
   lease.ttl = request.ttl > absl::ZeroDuration() ? request.ttl : config_.leases.ttl;
   lease.drain = std::max(request.drain, config_.leases.abort_linger);
+  lease.log_id.Assign(request.request_id.empty() ? request.log_id : request.request_id);
+  lease.trace.Assign(request.trace);
+  lease.prompt_source = request.prompt_source;
   if (lease.state != LeaseState::kWaiting) return;
   lease.prompt_tokens = request.prompt_tokens;
   lease.max_output_tokens = request.max_output_tokens;

@@ -40,6 +40,7 @@ struct AssuranceSpec {
   std::vector<int64_t> block_bytes;       // by price class: what a sequence's next block takes at most, on each device
   int64_t max_sequences = 0;              // that the engine runs at once; 0: any number
   int64_t prompt_tokens_per_step = 2048;  // that it computes at least, beside all decodes, first come first served
+  int64_t start_steps = 0;                // at most, from a grant until the engine begins with the prompt
   double min_tokens_per_step = 1;         // of a sequence, once its prompt is computed
   double max_tokens_per_step = 1;
   double steps_per_s = 0;        // 0: the engine reports its steps (Gate::Step); else they are counted by the clock

@@ -9,8 +9,11 @@ void Gate::Say(const Lease& lease, Decision::Kind kind, Outcome outcome, Instant
   Decision decision{
       .kind = kind, .outcome = outcome, .lease = lease.ref(), .model = lease.model, .instance = lease.instance};
   decision.priority = lease.priority;
-  decision.request_id.Assign(lease.request_id);
+  decision.request_id = lease.log_id;
   decision.tenant.Assign(lease.tenant_name);
+  decision.trace = lease.trace;
+  decision.prompt_source = lease.prompt_source;
+  decision.prompt_tokens = lease.prompt_tokens;
   decision.waited =
       (lease.state == LeaseState::kWaiting ? now : std::max(lease.granted, lease.arrived)) - lease.arrived;
   if (lease.instance != kAnyInstance) {

@@ -111,7 +111,10 @@ struct Lease {
   bool closes_devices = false;  // dispatch: what it closed in the pass under way
   bool closes_tenant = false;
   uint32_t caller = 0;
-  std::string request_id;        // keeps its capacity when the slot is reused
+  std::string request_id;  // keeps its capacity when the slot is reused
+  ShortText<48> log_id;    // its id, or what the log calls it
+  ShortText<56> trace;     // W3C traceparent, for the log
+  PromptSource prompt_source = PromptSource::kNone;
   std::string_view tenant_name;  // the gate's tenant outlives the lease
   Costs costs;
   Costs start_costs;

@@ -79,7 +79,8 @@ FutureUsage::Growth Outlook::GrowthOf(const Lease& lease, int64_t emitted_tokens
 
 // Steps from its start until its prompt is computed, at the most: it may come in the middle of one, and behind others.
 int64_t Outlook::PromptSteps(const Lease& lease, int64_t prompt_tokens_before) const {
-  return DivideUp(prompt_tokens_before + std::max<int64_t>(1, lease.prompt_tokens), spec_.prompt_tokens_per_step);
+  const int64_t tokens = prompt_tokens_before + std::max<int64_t>(1, lease.prompt_tokens);
+  return spec_.start_steps + DivideUp(tokens, spec_.prompt_tokens_per_step);
 }
 
 FutureUsage::Growth Outlook::StartOf(const Lease& lease, int64_t prompt_steps) const {

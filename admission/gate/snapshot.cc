@@ -110,6 +110,7 @@ LeaseView ViewOf(const Gate& gate, const Lease& lease) {
   view.revoking = lease.revoking;
   view.tenant = std::string(lease.tenant_name);
   view.request_id = lease.request_id;
+  view.log_id = lease.log_id.view();
   view.priority = lease.priority;
   view.sequences = lease.sequences;
   view.arrived = lease.arrived;

@@ -83,6 +83,7 @@ struct LeaseView {
   bool revoking = false;  // asked to stop
   std::string tenant;
   std::string request_id;
+  std::string log_id;  // the same, or what the log calls it
   int32_t priority = 0;
   int32_t sequences = 1;
   Instant arrived;

@@ -18,6 +18,7 @@ void Stats::Count(const Decision& decision) {
   }
   ++outcomes_[model][static_cast<size_t>(decision.outcome)];
   if (decision.kind != Decision::Kind::kAnswer) return;
+  ++prompt_sources_[model][static_cast<size_t>(decision.prompt_source)];
   WaitKey key{static_cast<int32_t>(decision.model), decision.priority, decision.outcome};
   auto it = waits_.find(key);
   if (it == waits_.end()) {

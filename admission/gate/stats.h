@@ -34,7 +34,12 @@ inline constexpr std::array<double, 10> kWaitRatioBounds = {0.1, 0.25, 0.5, 0.8,
 class Stats {
  public:
   explicit Stats(size_t models)
-      : outcomes_(models + 1), revocations_(models), given_way_(models), lates_(models), wait_ratios_(models) {}
+      : outcomes_(models + 1),
+        revocations_(models),
+        given_way_(models),
+        lates_(models),
+        prompt_sources_(models),
+        wait_ratios_(models) {}
 
   void Count(const Decision& decision);
   // A refusal before the gate was asked. No model: counted as "other".
@@ -59,6 +64,8 @@ class Stats {
   const std::vector<int64_t>& revocations() const { return revocations_; }  // an operator's
   const std::vector<int64_t>& given_way() const { return given_way_; }      // the policy's
   const std::vector<int64_t>& lates() const { return lates_; }
+  using PromptSources = std::array<int64_t, kPromptSources>;
+  const std::vector<PromptSources>& prompt_sources() const { return prompt_sources_; }  // of answers, by model
   const absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>>& waits() const { return waits_; }
   const std::vector<BucketCounts<kWaitRatioBounds.size()>>& wait_ratios() const { return wait_ratios_; }
   const BucketCounts<kDecisionBounds_s.size()>& decision_time() const { return decision_time_; }
@@ -68,6 +75,7 @@ class Stats {
   std::vector<int64_t> revocations_;
   std::vector<int64_t> given_way_;
   std::vector<int64_t> lates_;
+  std::vector<PromptSources> prompt_sources_;
   absl::flat_hash_map<WaitKey, BucketCounts<kWaitBounds_s.size()>> waits_;
   std::vector<BucketCounts<kWaitRatioBounds.size()>> wait_ratios_;  // by model
   BucketCounts<kDecisionBounds_s.size()> decision_time_;

@@ -5,7 +5,7 @@
 // The processor's own version is taken when the program starts: not under a sanitizer, whose runtime is not up by then.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
-#define VRAMGATE_WIDE __attribute__((target_clones("avx2", "default")))
+#define VRAMGATE_WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define VRAMGATE_WIDE
 #endif

@@ -89,7 +89,7 @@ Json LeaseJson(const LeaseView& lease, const Controller& controller, Instant now
                {"state", StateName(lease.state)},
                {"model", controller.fleet().models()[Index(lease.model)].name}};
   json["tenant"] = lease.tenant;
-  json["request_id"] = lease.request_id;
+  json["request_id"] = lease.request_id.empty() ? lease.log_id : lease.request_id;
   json["priority"] = lease.priority;
   int64_t bytes = 0;
   if (__builtin_add_overflow(lease.cost.kv_bytes, lease.cost.activation_bytes, &bytes)) bytes = kUnlimitedBytes;

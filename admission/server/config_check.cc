@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "admission/decision.h"
 #include "admission/server/address.h"
+#include "admission/server/gateways_check.h"
 #include "admission/server/http_url.h"
 #include "admission/units.h"
 #include "admission/utf8.h"
@@ -296,6 +297,7 @@ class Checker {
 void CheckConfig(const v1::Config& config, const SourceMap& lines, ErrorList& errors,
                  std::vector<std::string>& warnings) {
   Checker(config, lines, errors, warnings).Check();
+  CheckGateways(config.gateways(), lines, errors);
 }
 
 }  // namespace vramgate

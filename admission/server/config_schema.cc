@@ -63,6 +63,11 @@ absl::StatusOr<long double> ParseNumber(const Field& field, const std::string& t
     if (!duration.ok()) return duration.status();
     return static_cast<long double>(absl::ToDoubleSeconds(*duration));
   }
+  if (field.type() == Field::TYPE_SINT32) {
+    int32_t whole = 0;
+    if (absl::SimpleAtoi(text, &whole)) return static_cast<long double>(whole);
+    return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a whole number"));
+  }
   double number = 0;
   const bool plain = text.find_first_not_of("0123456789.eE+-") == std::string::npos;
   if (plain && absl::SimpleAtod(text, &number) && std::isfinite(number) && number >= 0) {

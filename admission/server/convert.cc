@@ -35,6 +35,7 @@ int64_t PerRank(int64_t total_bytes, int64_t ranks) {
 Converter::Converter(const ModelTable& models, const Controller& controller, const v1::Config& config)
     : models_(models),
       controller_(controller),
+      ratios_(std::make_unique<TokenRatios>(models.models().size())),
       most_id_bytes_(static_cast<size_t>(config.limits().request_id_bytes())),
       confirm_within_(FromProto(config.leases().confirm_within())),
       ttl_(FromProto(config.leases().ttl())) {}
@@ -75,10 +76,16 @@ std::optional<Refusal> Converter::CountTokens(const v1::Demand& demand, const Se
   }
   if (demand.has_prompt_tokens()) {
     tokens->prompt = demand.prompt_tokens();
+    tokens->source = PromptSource::kGiven;
     if (tokens->prompt == 0) return Invalid("demand.prompt_tokens", "0: a prompt has at least one token");
   } else if (demand.has_prompt_bytes()) {
     const double bound = std::ceil(static_cast<double>(demand.prompt_bytes()) * model.tokens_per_byte);
+    tokens->source = PromptSource::kBound;
     tokens->prompt = static_cast<int64_t>(std::clamp(bound, 1.0, static_cast<double>(model.max_model_len - 1)));
+    if (const auto learned = ratios_->TokensFor(model.id, demand.prompt_bytes()); model.calibrated && learned) {
+      if (*learned < tokens->prompt) tokens->source = PromptSource::kCalibrated;
+      tokens->prompt = std::min(tokens->prompt, *learned);
+    }
   } else {
     return Invalid("demand.prompt_tokens", "missing: give prompt_tokens, or prompt_bytes as a bound");
   }
@@ -162,6 +169,7 @@ std::optional<Refusal> Converter::ToRequest(const v1::AdmitRequest& in, const Ca
     request->instance = instance->id;
   }
   request->priority = in.priority();
+  request->prompt_source = tokens.source;
   if (auto refusal = Price(in.demand(), *model, caller.trusted_cost, tokens, request)) return refusal;
   request->tokens = (tokens.prompt + tokens.output) * tokens.sequences;
   request->sequences = static_cast<int32_t>(tokens.sequences);
@@ -211,6 +219,8 @@ void Converter::ToLease(const Decision& decision, std::string_view tenant, bool 
   out->set_assurance(std::string(AssuranceName(model.assurance.level)));
   out->set_granted_tokens(decision.granted_tokens);
   out->set_revocable(decision.revocable);
+  out->set_prompt_tokens(decision.prompt_tokens);
+  out->set_prompt_tokens_source(std::string(PromptSourceName(decision.prompt_source)));
   ToProto(wall, out->mutable_grant_time());
   if (stream) return;
   ToProto(wall + confirm_within_, out->mutable_expire_time());

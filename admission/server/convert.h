@@ -4,11 +4,12 @@
 //   std::optional<Refusal> refusal = converter.ToRequest(proto, caller, &request, nullptr);
 //   if (refusal) return Finished(context, converter.ToStatus(*refusal));
 //
-// Used by all services. Thread rule: immutable, any thread. Lifetime rule: the ModelTable outlives it; a Request's
-// views are of the message.
+// Used by all services. Thread rule: any thread; immutable, but for what is learned of prompts. Lifetime rule: the
+// ModelTable outlives it; a Request's views are of the message.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@
 #include "admission/gate/snapshot.h"
 #include "admission/server/model_table.h"
 #include "admission/server/refusal.h"
+#include "admission/server/token_ratios.h"
 #include "admission/types.h"
 #include "google/rpc/status.pb.h"
 #include "grpcpp/server_context.h"
@@ -30,8 +32,9 @@ namespace vramgate {
 
 // Who calls, as the listener knows it.
 struct Caller {
-  uint32_t id = 0;            // part of the idempotency key: the listener
-  bool trusted_cost = false;  // its own price may lower the charge
+  uint32_t id = 0;               // part of the idempotency key: the listener
+  bool trusted_cost = false;     // its own price may lower the charge
+  bool trusted_headers = false;  // a gateway that lets no HTTP client write the headers of tenants and priorities
 };
 
 class Converter {
@@ -43,10 +46,14 @@ class Converter {
     int64_t prompt = 0;
     int64_t output = 0;
     int64_t sequences = 1;
+    PromptSource source = PromptSource::kNone;
   };
   // nullopt: *request is filled in, but for `stream` and `deadline`. `tokens` may be null.
   std::optional<Refusal> ToRequest(const v1::AdmitRequest& in, const Caller& caller, Request* request,
                                    Tokens* tokens) const;
+  // What an engine, or a caller that knows, has counted a prompt to be: for the estimates of later ones.
+  void LearnPrompt(ModelId model, const TokenRatios::Sample& sample) const { ratios_->Learn(model, sample); }
+  TokenRatios::View PromptRatios(ModelId model) const { return ratios_->ViewOf(model); }
   // Of each of `sequences`, as `usage` says; -1: it does not, or absurdly. REQUIRES: sequences >= 1.
   static int64_t OutputTokens(const v1::Usage& usage, int32_t sequences);
   // What `usage` of a request of `sequences` costs by now; nullopt: negative or absurd. REQUIRES: sequences >= 1.
@@ -79,6 +86,7 @@ class Converter {
 
   const ModelTable& models_;
   const Controller& controller_;
+  const std::unique_ptr<TokenRatios> ratios_;
   const size_t most_id_bytes_;
   const absl::Duration confirm_within_;
   const absl::Duration ttl_;

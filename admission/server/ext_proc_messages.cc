@@ -1,5 +1,9 @@
 #include "admission/server/ext_proc_messages.h"
 
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
 namespace vramgate {
 
 namespace ext_proc = envoy::service::ext_proc::v3;
@@ -38,13 +42,31 @@ void SetContinue(ProcessingRequest::RequestCase to, ext_proc::ProcessingResponse
   }
 }
 
-void SetModes(bool generation, ProcessingMode* mode) {
+void SetPromptHeaders(int64_t prompt_tokens, PromptSource source, ext_proc::ProcessingResponse* out) {
+  if (source == PromptSource::kNone || prompt_tokens <= 0) return;
+  auto* mutation = out->mutable_response_headers()->mutable_response()->mutable_header_mutation();
+  const auto set = [&](const char* name, std::string value) {
+    auto* option = mutation->add_set_headers();
+    option->set_append_action(envoy::config::core::v3::HeaderValueOption::OVERWRITE_IF_EXISTS_OR_ADD);
+    option->mutable_header()->set_key(name);
+    option->mutable_header()->set_raw_value(std::move(value));
+  };
+  set("x-vramgate-prompt-tokens", absl::StrCat(prompt_tokens));
+  set("x-vramgate-prompt-tokens-source", std::string(PromptSourceName(source)));
+}
+
+void SetModes(bool generation, const ExtProcOptions& options, ProcessingMode* mode) {
   mode->set_request_body_mode(generation ? ProcessingMode::BUFFERED : ProcessingMode::NONE);
-  mode->set_response_header_mode(generation ? ProcessingMode::SEND : ProcessingMode::SKIP);
-  mode->set_response_body_mode(ProcessingMode::NONE);
+  mode->set_response_header_mode(generation && !options.low_latency ? ProcessingMode::SEND : ProcessingMode::SKIP);
+  mode->set_response_body_mode(generation && options.response_usage ? ProcessingMode::STREAMED : ProcessingMode::NONE);
   mode->set_request_trailer_mode(ProcessingMode::SKIP);
   // Without it some Envoys (1.37, 1.38) end the stream, and so the lease, with the response's headers.
   mode->set_response_trailer_mode(generation ? ProcessingMode::SEND : ProcessingMode::SKIP);
+}
+
+bool WantsBodiesBack(const ext_proc::ProtocolConfiguration& config) {
+  return config.request_body_mode() == ProcessingMode::FULL_DUPLEX_STREAMED ||
+         config.response_body_mode() == ProcessingMode::FULL_DUPLEX_STREAMED;
 }
 
 }  // namespace vramgate

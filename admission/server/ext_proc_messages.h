@@ -6,6 +6,8 @@
 
 #include <string_view>
 
+#include "admission/server/ext_proc_options.h"
+#include "admission/types.h"
 #include "envoy/service/ext_proc/v3/external_processor.pb.h"
 
 namespace vramgate {
@@ -17,8 +19,17 @@ std::string_view HeaderOf(const envoy::service::ext_proc::v3::HttpHeaders& heade
 void SetContinue(envoy::service::ext_proc::v3::ProcessingRequest::RequestCase to,
                  envoy::service::ext_proc::v3::ProcessingResponse* out);
 
+// Tells the HTTP client, in the answer to response headers, what its prompt was charged as and where that comes from:
+// x-vramgate-prompt-tokens, x-vramgate-prompt-tokens-source.
+void SetPromptHeaders(int64_t prompt_tokens, PromptSource source,
+                      envoy::service::ext_proc::v3::ProcessingResponse* out);
+
 // What a gateway that allows it is asked to send on: the whole body of a generation request and the end of its
 // response; nothing more of any other request. Gateways that do not allow it ignore it.
-void SetModes(bool generation, envoy::extensions::filters::http::ext_proc::v3::ProcessingMode* mode);
+void SetModes(bool generation, const ExtProcOptions& options,
+              envoy::extensions::filters::http::ext_proc::v3::ProcessingMode* mode);
+
+// Whether the gateway sends bodies in a way in which each has to be sent back whole, which this side does not.
+bool WantsBodiesBack(const envoy::service::ext_proc::v3::ProtocolConfiguration& config);
 
 }  // namespace vramgate

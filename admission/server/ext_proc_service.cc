@@ -1,25 +1,16 @@
 #include "admission/server/ext_proc_service.h"
 
-#include "admission/server/durations.h"
-
 namespace vramgate {
-namespace {
 
 namespace ext_proc = envoy::service::ext_proc::v3;
 
-// The gate answers a waiter when queue.max_wait is over; the gateway must not give up before it has heard so.
-constexpr absl::Duration kHoldMargin = absl::Seconds(1);
-
-}  // namespace
-
 ExtProcServiceImpl::ExtProcServiceImpl(Controller& controller, const Converter& converter, StreamLimit& streams,
-                                       const Caller& caller, const v1::Config& config)
-    : context_{controller,
-               converter,
-               streams,
-               caller,
-               HttpAnswers(converter, config),
-               FromProto(config.queue().max_wait()) + kHoldMargin} {}
+                                       const Caller& caller, const v1::Config& config, ExtProcEnds& ends,
+                                       const UnixDoor* entrance)
+    : reader_(converter, caller, config),
+      context_{
+          controller, converter, streams, caller, HttpAnswers(converter, config), reader_, ExtProcOptionsOf(config),
+          ends,       calls_,    entrance} {}
 
 grpc::ServerBidiReactor<ext_proc::ProcessingRequest, ext_proc::ProcessingResponse>* ExtProcServiceImpl::Process(
     grpc::CallbackServerContext* context) {

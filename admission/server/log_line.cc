@@ -100,6 +100,11 @@ std::string LogLines::OfDecision(absl::Time time, const Decision& decision, int 
   }
   if (decision.kind == Decision::Kind::kAnswer) json["waited_ms"] = absl::ToDoubleMilliseconds(decision.waited);
   if (decision.estimated_wait) json["estimated_wait_ms"] = absl::ToDoubleMilliseconds(*decision.estimated_wait);
+  AddText(json, "traceparent", decision.trace.view());
+  if (decision.kind == Decision::Kind::kAnswer && decision.prompt_source != PromptSource::kNone) {
+    json["prompt_tokens_source"] = PromptSourceName(decision.prompt_source);
+    if (decision.prompt_tokens > 0) json["prompt_tokens"] = decision.prompt_tokens;
+  }
   AddText(json, "reason", OutcomeReason(decision.outcome));
   if (decision.kind == Decision::Kind::kStop && decision.outcome == Outcome::kRevoked)
     json["grace_ms"] = absl::ToDoubleMilliseconds(decision.grace);

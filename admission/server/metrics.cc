@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "admission/server/gateway_metrics.h"
 #include "admission/server/metric_family.h"
 #include "prometheus/text_serializer.h"
 
@@ -86,6 +87,19 @@ void AddTimes(const Snapshot& snapshot, const Stats& stats, Families& out) {
                                 MetricType::Histogram, {});
   AddBuckets(kDecisionBounds_s, stats.decision_time(), decisions.At({}).histogram);
   out.push_back(decisions.Build());
+}
+
+void AddPrompts(const Snapshot& snapshot, const Stats& stats, Families& out) {
+  MetricFamilyBuilder sources("vramgate_prompt_tokens_source_total",
+                              "Answers to requests, by where their prompt's tokens came from.", MetricType::Counter,
+                              {"model", "source"});
+  for (size_t m = 0; m < stats.prompt_sources().size(); ++m) {
+    for (const PromptSource source : {PromptSource::kGiven, PromptSource::kBound, PromptSource::kCalibrated}) {
+      sources.At({ModelName(snapshot, m), std::string(PromptSourceName(source))}).counter.value +=
+          static_cast<double>(stats.prompt_sources()[m][static_cast<size_t>(source)]);
+    }
+  }
+  out.push_back(sources.Build());
 }
 
 // Every model has its row of priority 0, so that an empty queue is a 0 and not a gap.
@@ -210,6 +224,21 @@ void AddDrifts(const std::vector<Metrics::DriftView>& drifts, Families& out) {
   out.push_back(ratio.Build());
 }
 
+void AddExtProc(const ExtProcEnds& ends, Families& out) {
+  out.push_back(Single("vramgate_ext_proc_streams", "Streams of gateways that are open, one for each HTTP request.",
+                       MetricType::Gauge, static_cast<double>(ends.open())));
+  MetricFamilyBuilder ended("vramgate_ext_proc_ends_total", "Streams of gateways that have ended, by how.",
+                            MetricType::Counter, {"end"});
+  for (size_t i = 0; i < kExtProcEnds; ++i) {
+    const auto end = static_cast<ExtProcEnd>(i);
+    ended.At({std::string(ExtProcEndName(end))}).counter.value = static_cast<double>(ends.count(end));
+  }
+  out.push_back(ended.Build());
+  out.push_back(Single("vramgate_ext_proc_usages_total",
+                       "Responses whose usage was read as they went by (ext_proc.response_usage).", MetricType::Counter,
+                       static_cast<double>(ends.usages())));
+}
+
 // Of instances above worst_case; models at worst_case have no series.
 void AddAssurances(const Snapshot& snapshot, const Stats& stats, Families& out) {
   MetricFamilyBuilder info("vramgate_assurance_info",
@@ -267,6 +296,9 @@ std::vector<MetricFamily> Metrics::Collect() const {
   Families families;
   AddAdmissions(snapshot, stats, families);
   AddTimes(snapshot, stats, families);
+  AddPrompts(snapshot, stats, families);
+  if (options_.prompts) AddPromptRatios(snapshot, options_.prompts, families);
+  if (options_.gateways) AddGateways(options_.gateways(), families);
   AddQueue(snapshot, families);
   AddLeases(snapshot, families);
   AddAccounts(snapshot, families);
@@ -274,6 +306,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
   AddTelemetry(snapshot, families);
   AddAssurances(snapshot, stats, families);
   AddDrifts(options_.drifts ? options_.drifts() : std::vector<DriftView>{}, families);
+  if (options_.ext_proc != nullptr) AddExtProc(*options_.ext_proc, families);
   const int64_t dropped = options_.log_dropped ? options_.log_dropped() : 0;
   families.push_back(Single("vramgate_log_dropped_total", "Log lines that are missing from the log.",
                             MetricType::Counter, static_cast<double>(dropped)));

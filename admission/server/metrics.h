@@ -13,10 +13,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "admission/gate/controller.h"
+#include "admission/server/ext_proc_ends.h"
+#include "admission/server/gateway_counters.h"
+#include "admission/server/token_ratios.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 
@@ -35,10 +39,13 @@ class Metrics final : public prometheus::Collectable {
   };
 
   struct Options {
-    std::map<std::string, std::string> build;        // labels of vramgate_build_info
-    std::function<int64_t()> log_dropped;            // log lines that are missing; absent: 0
-    std::function<std::vector<DriftView>()> drifts;  // of engines that are watched; absent: none
-    std::function<int64_t()> plugins;                // connections to the plugin socket; absent: 0
+    std::map<std::string, std::string> build;           // labels of vramgate_build_info
+    std::function<int64_t()> log_dropped;               // log lines that are missing; absent: 0
+    std::function<std::vector<DriftView>()> drifts;     // of engines that are watched; absent: none
+    std::function<TokenRatios::View(ModelId)> prompts;  // what is learned of a model's; absent: nothing
+    std::function<std::vector<std::shared_ptr<const GatewayCounters>>()> gateways;  // of all listeners; absent: none
+    std::function<int64_t()> plugins;       // connections to the plugin socket; absent: 0
+    const ExtProcEnds* ext_proc = nullptr;  // streams of gateways; outlives this
   };
 
   Metrics(const Controller& controller, Options options) : controller_(controller), options_(std::move(options)) {}

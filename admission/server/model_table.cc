@@ -142,6 +142,7 @@ AssuranceSpec AssuranceOf(const v1::Model& config, const ServedModel& model) {
     spec.block_bytes.push_back(LargestBlock(table.layout(), spec.block_tokens));
   spec.max_sequences = config.max_sequences();
   spec.prompt_tokens_per_step = steps.prompt_tokens();
+  spec.start_steps = steps.start_steps();
   spec.min_tokens_per_step = steps.min_tokens();
   spec.max_tokens_per_step = steps.max_tokens();
   spec.steps_per_s = steps.per_s();
@@ -164,6 +165,7 @@ absl::Status LoadModel(const v1::Model& config, const LoadedConfig& loaded, Serv
   if (config.has_default_max_output_tokens()) model.default_max_output_tokens = config.default_max_output_tokens();
   model.min_tokens_per_s = config.min_tokens_per_s();
   model.tokens_per_byte = config.tokens_per_byte();
+  model.calibrated = config.prompt_tokens() == v1::Model::CALIBRATED;
   if (absl::Status status = CompileClasses(config, *shape, *options, model); !status.ok()) return status;
   model.assurance = AssuranceOf(config, model);
   return absl::OkStatus();

@@ -43,6 +43,7 @@ struct ServedModel {
   std::optional<int64_t> default_max_output_tokens;
   double min_tokens_per_s = 10;
   double tokens_per_byte = 1;
+  bool calibrated = false;  // less than that bound is charged, where enough has been learned
   AssuranceSpec assurance;
 
   // Of the prompt alone, to the end of its last block: what StartCosts grow from. REQUIRES: prompt_tokens >= 0.

@@ -15,6 +15,7 @@
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/metrics.h"
 #include "admission/server/operator_service.h"
+#include "admission/server/unix_door.h"
 #include "admission/server/unix_socket.h"
 #include "admission/units.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -59,9 +60,16 @@ bool TrustsCost(const v1::Config& config, const std::string& address) {
   return std::find(config.trusted_cost().begin(), config.trusted_cost().end(), address) != config.trusted_cost().end();
 }
 
+bool TrustsHeaders(const v1::Listener& listener) {
+  if (listener.has_trust_headers()) return listener.trust_headers();
+  const absl::StatusOr<Address> address = ParseAddress(listener.address());
+  return address.ok() && address->is_unix();
+}
+
 }  // namespace
 
 struct Server::Door {
+  std::unique_ptr<UnixDoor> entrance;  // of callers, at a Unix socket; else gRPC listens itself
   std::unique_ptr<AdmissionServiceImpl> admission;
   std::unique_ptr<ExtProcServiceImpl> ext_proc;
   std::unique_ptr<OperatorServiceImpl> operations;
@@ -117,13 +125,17 @@ absl::Status Server::Init(const ServerOptions& options) {
 absl::Status Server::Listen(Door& door, const std::string& text, int mode, std::string* bound) {
   const absl::StatusOr<Address> address = ParseAddress(text);
   if (!address.ok()) return address.status();
-  if (address->is_unix()) {
-    if (absl::Status status = ClaimUnixSocket(address->unix_path); !status.ok()) return status;
-  }
   grpc::ServerBuilder builder;
   SetLimits(loaded_.config.limits(), builder);
   int port = 0;
-  builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
+  if (door.entrance != nullptr) {
+    port = 1;
+  } else {
+    if (address->is_unix()) {
+      if (absl::Status status = ClaimUnixSocket(address->unix_path); !status.ok()) return status;
+    }
+    builder.AddListeningPort(text, grpc::InsecureServerCredentials(), &port);
+  }
   for (grpc::Service* service : door.services) builder.RegisterService(service);
   {
     const ScopedUmask umask(static_cast<mode_t>(0777 & ~mode));
@@ -133,7 +145,18 @@ absl::Status Server::Listen(Door& door, const std::string& text, int mode, std::
     return absl::UnavailableError(
         absl::StrCat(text, ": cannot listen there: is the address in use, or not this machine's?"));
   }
+  if (door.entrance != nullptr) door.entrance->Serve(*door.server);
   *bound = address->is_unix() ? text : text.substr(0, text.rfind(':') + 1) + absl::StrCat(port);
+  return absl::OkStatus();
+}
+
+absl::Status Server::MakeEntrance(const std::string& text, int mode, Door& door) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (!address.ok()) return address.status();
+  if (!address->is_unix()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<UnixDoor>> entrance = UnixDoor::Listen(address->unix_path, mode);
+  if (!entrance.ok()) return entrance.status();
+  door.entrance = *std::move(entrance);
   return absl::OkStatus();
 }
 
@@ -143,15 +166,22 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
   for (int i = 0; i < config.listeners().grpc_size(); ++i) {
     const std::string& address = config.listeners().grpc(i).address();
     auto door = std::make_unique<Door>();
-    const Caller caller{.id = static_cast<uint32_t>(i + 1), .trusted_cost = TrustsCost(config, address)};
+    const Caller caller{.id = static_cast<uint32_t>(i + 1),
+                        .trusted_cost = TrustsCost(config, address),
+                        .trusted_headers = TrustsHeaders(config.listeners().grpc(i))};
+    const std::string where = loaded_.Where(absl::StrCat("listeners.grpc[", i, "]"));
+    if (absl::Status status = MakeEntrance(address, kAnyLocalUser, *door); !status.ok()) {
+      return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
+    }
     door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
-    door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config);
+    door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config,
+                                                          ext_proc_ends_, door->entrance.get());
+    gateways_.push_back(door->ext_proc->counters());
     door->services = {door->admission.get(), door->ext_proc.get()};
     door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
     std::string bound;
     if (absl::Status status = Listen(*door, address, kAnyLocalUser, &bound); !status.ok()) {
-      return absl::Status(status.code(),
-                          absl::StrCat(loaded_.Where(absl::StrCat("listeners.grpc[", i, "]")), ": ", status.message()));
+      return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
     }
     for (const char* name : kHealthNames) door->server->GetHealthCheckService()->SetServingStatus(name, true);
     grpc_addresses_.push_back(bound);
@@ -221,7 +251,10 @@ absl::Status Server::OpenAdmin(const ServerOptions& options) {
       *controller_, Metrics::Options{.build = {{"version", options.version}},
                                      .log_dropped = [this] { return log_->dropped(); },
                                      .drifts = [this] { return Drifts(*engines_); },
-                                     .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); }});
+                                     .prompts = [this](ModelId model) { return converter_->PromptRatios(model); },
+                                     .gateways = [this] { return gateways_; },
+                                     .plugins = [this] { return plugins_ == nullptr ? 0 : plugins_->connections(); },
+                                     .ext_proc = &ext_proc_ends_});
   AdminPages pages(*controller_, {.metrics = [this] { return MetricsText(*metrics_); },
                                   .not_ready = [this] { return NotReady(); },
                                   .config_yaml = [this] { return ConfigToYaml(loaded_.config); },
@@ -270,8 +303,14 @@ absl::Status Server::Shutdown(absl::Duration grace) {
   if (!controller_->WaitUntilIdle(grace)) {
     log_->Say(LogLevel::kWarning,
               absl::StrCat("drain.grace is over: ", controller_->GetSnapshot().held, " holders are cut off"));
+    for (const auto& door : doors_) {
+      if (door->ext_proc != nullptr) door->ext_proc->LetGo();
+    }
   }
   const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
+  for (const auto& door : doors_) {
+    if (door->entrance != nullptr) door->entrance->Stop();
+  }
   for (const auto& door : doors_) door->server->Shutdown(deadline);
   doors_.clear();
   if (plugins_ != nullptr) plugins_->Stop();
@@ -290,6 +329,7 @@ Server::~Server() {
   // A start that failed half-way has nothing to drain.
   if (admin_ == nullptr) {
     for (const auto& door : doors_) {
+      if (door->entrance != nullptr) door->entrance->Stop();
       if (door->server != nullptr) door->server->Shutdown(std::chrono::system_clock::now());
     }
     doors_.clear();

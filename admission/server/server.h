@@ -21,6 +21,7 @@
 #include "admission/server/decision_log.h"
 #include "admission/server/devices.h"
 #include "admission/server/engine_watch.h"
+#include "admission/server/ext_proc_ends.h"
 #include "admission/server/http_door.h"
 #include "admission/server/ledger.h"
 #include "admission/server/metrics.h"
@@ -68,6 +69,7 @@ class Server {
   absl::Status OpenPluginDoor();
   absl::Status OpenHttpDoors();
   absl::Status OpenAdmin(const ServerOptions& options);
+  absl::Status MakeEntrance(const std::string& text, int mode, Door& door);
   absl::Status Listen(Door& door, const std::string& address, int mode, std::string* bound);
   std::string NotReady() const;
 
@@ -82,6 +84,9 @@ class Server {
   std::unique_ptr<Controller> controller_;
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
+  ExtProcEnds ext_proc_ends_;
+  std::vector<std::shared_ptr<const GatewayCounters>>
+      gateways_;  // of callers' listeners; no change once admin_ is open
   std::unique_ptr<Background> background_;
   std::unique_ptr<EngineWatch> engines_;
   std::unique_ptr<Metrics> metrics_;

@@ -45,7 +45,7 @@ void Session::Admit(const Request& request) {
       state_ = State::kWaiting;
       if (gone_) {
         todo = Leave(Gate::EndKind::kClientGone);
-      } else if (shape_ != Shape::kUnary) {
+      } else if (shape_ == Shape::kStream || shape_ == Shape::kProxy) {
         queued_ = SessionMessage{.kind = SessionMessage::Kind::kQueued, .lease = lease_, .position = answer.position};
         told_ = answer.position;
       }

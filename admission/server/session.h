@@ -62,9 +62,10 @@ class SessionStream {
 class Session final : public Holder, public std::enable_shared_from_this<Session> {
  public:
   enum class Shape : uint8_t {
-    kStream,  // the lease lives as long as the stream
-    kUnary,   // the stream ends with the answer; the lease lives on by its TTL
-    kProxy,   // as kStream, for a gateway's stream: hears once that it is queued, not where it stands
+    kStream,      // the lease lives as long as the stream
+    kUnary,       // the stream ends with the answer; the lease lives on by its TTL
+    kProxy,       // as kStream, for a gateway's stream: hears once that it is queued, not where it stands
+    kQuietProxy,  // ... and not even that
   };
   Session(Controller& controller, SessionStream* stream, Shape shape);
 

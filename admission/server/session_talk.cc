@@ -1,6 +1,7 @@
 #include "admission/server/session_talk.h"
 
 #include <optional>
+#include <utility>
 
 #include "admission/server/durations.h"
 
@@ -59,13 +60,17 @@ std::optional<LeaseId> SessionTalk::Remembered(const v1::AdmitRequest& in) const
 
 void SessionTalk::OnAdmit(const v1::AdmitRequest& in, Instant deadline) {
   Request request;
-  if (auto refusal = converter_.ToRequest(in, caller_, &request, nullptr)) {
+  Converter::Tokens tokens;
+  if (auto refusal = converter_.ToRequest(in, caller_, &request, &tokens)) {
     controller_.CountRefusal(refusal->outcome, in.request_id(), in.tenant());
     return session_->Refuse(*std::move(refusal));
   }
   model_ = &converter_.models().model(request.model);
   tenant_ = in.tenant();
   sequences_ = request.sequences;
+  if (tokens.source != PromptSource::kGiven) {
+    prompt_ = {.source = tokens.source, .prompt_bytes = in.demand().prompt_bytes(), .charged_tokens = tokens.prompt};
+  }
   if (in.validate_only()) {
     return Refuse("admit.validate_only", "a Session holds a lease: use Admit or Estimate to check a request");
   }
@@ -78,6 +83,13 @@ void SessionTalk::OnAdmit(const v1::AdmitRequest& in, Instant deadline) {
   session_->Admit(request);
 }
 
+// Once: a prompt does not change.
+void SessionTalk::Learn(const v1::Usage& usage) {
+  if (prompt_.prompt_bytes == 0 || usage.prompt_tokens() <= 0) return;
+  prompt_.prompt_tokens = usage.prompt_tokens();
+  converter_.LearnPrompt(model_->id, std::exchange(prompt_, {}));
+}
+
 void SessionTalk::OnMessage(const v1::SessionRequest& request, Instant deadline) {
   if (model_ == nullptr && request.msg_case() != v1::SessionRequest::kAdmit)
     return Refuse("admit", "the first message must be admit");
@@ -87,6 +99,7 @@ void SessionTalk::OnMessage(const v1::SessionRequest& request, Instant deadline)
       return OnAdmit(request.admit(), deadline);
     case v1::SessionRequest::kUsage:
       if (const auto costs = converter_.ToCosts(request.usage(), *model_, sequences_)) {
+        Learn(request.usage());
         session_->Progress(caller_.id, *costs, Converter::OutputTokens(request.usage(), sequences_));
       } else {
         Refuse("usage", "negative or absurd token counts");
@@ -98,6 +111,7 @@ void SessionTalk::OnMessage(const v1::SessionRequest& request, Instant deadline)
     case v1::SessionRequest::kRevokeAck:
       return session_->RevokeAck(caller_.id);
     case v1::SessionRequest::kEnd:
+      Learn(request.end().usage());
       return session_->End(ToEndKind(request.end()), Converter::OutputTokens(request.end().usage(), sequences_));
     case v1::SessionRequest::MSG_NOT_SET:
       return Refuse("msg", "an empty message");

@@ -42,6 +42,7 @@ class SessionTalk {
 
  private:
   void OnAdmit(const v1::AdmitRequest& in, Instant deadline);
+  void Learn(const v1::Usage& usage);
   std::optional<LeaseId> Remembered(const v1::AdmitRequest& in) const;
   void Refuse(const char* field, const char* message);
 
@@ -52,6 +53,7 @@ class SessionTalk {
   const ServedModel* model_ = nullptr;  // set by the first message
   std::string tenant_;                  // likewise, before the Session is asked
   int32_t sequences_ = 1;
+  TokenRatios::Sample prompt_;  // for the estimates of others; no bytes: nothing to learn, or learned
 };
 
 }  // namespace vramgate

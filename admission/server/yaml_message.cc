@@ -214,6 +214,8 @@ class Reader {
       duration->set_nanos(static_cast<int32_t>(ns % 1'000'000'000));
     } else if (field.cpp_type() == Field::CPPTYPE_DOUBLE) {
       reflection.SetDouble(&message, &field, static_cast<double>(*number));
+    } else if (field.type() == Field::TYPE_SINT32) {
+      reflection.SetInt32(&message, &field, static_cast<int32_t>(*number));
     } else if (field.cpp_type() == Field::CPPTYPE_INT64) {
       reflection.SetInt64(&message, &field, *ParseCount(text));
     } else {

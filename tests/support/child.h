@@ -37,6 +37,7 @@ class Child {
   // SIGSTOP; returns once it stands still. Signal(SIGCONT) lets it go on.
   void Stop();
   bool Running();
+  pid_t pid() const { return pid_; }
   // Its exit status once it has ended; 128 + N where signal N ended it.
   int Wait();
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import servers
 
-STEPS = "steps: {prompt_tokens: 8, min_tokens: 0.8}"
+STEPS = "steps: {start_steps: 32, min_tokens: 0.95}"
 LEVELS = {
     "none": "",
     "worst_case": "assurance: worst_case",

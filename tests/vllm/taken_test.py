@@ -61,7 +61,7 @@ def test_reported_steps_keep_lockstep_in_force(served: Served) -> None:
             assert [len([event async for event in events(answer)]) for answer in answers] == [399] * 6
 
     sidecar.stop()
-    sidecar.configure("assurance: lockstep\n    steps: {prompt_tokens: 8, min_tokens: 0.8, report_within: 10s}")
+    sidecar.configure("assurance: lockstep\n    steps: {start_steps: 32, min_tokens: 0.95, report_within: 10s}")
     sidecar.start()
     try:
         run(body())

@@ -163,6 +163,32 @@ TEST(OutlookTest, APromptThatTakesLongerThanDeclaredIsLate) {
   }
 }
 
+// Nobody is late who is still on the way to the engine.
+TEST(OutlookTest, TheWayToTheEngineMayTakeTheStepsThatAreDeclared) {
+  AssuranceSpec spec = SpecOf(Assurance::kLockstep);
+  spec.start_steps = 5;
+  Bench bench(spec);
+  Lease& lease = bench.Make(100, 10);
+  bench.Hold(lease);
+  const auto none = [](Lease&) {};
+  const auto step = [&](int64_t steps) {
+    bench.outlook.Advance(steps);
+    bench.outlook.Settle([](Lease&, int64_t) {}, none);
+  };
+  step(6);  // five for the way, one for the prompt
+  EXPECT_EQ(bench.outlook.late(), 0);
+  EXPECT_TRUE(bench.outlook.Progress(lease, 1));
+  step(8);
+  EXPECT_EQ(bench.outlook.late(), 0);
+  EXPECT_EQ(bench.outlook.emitted_tokens(lease), 9);
+  bench.End(0, 10);  // with its last token, in the step to come
+
+  Lease& lost = bench.Make(100, 10);
+  bench.Hold(lost);
+  step(7);
+  EXPECT_EQ(bench.outlook.late(), 1) << "the seventh step without a token";
+}
+
 TEST(OutlookTest, WhoIsAheadOfWhatIsDeclaredIsLateToo) {
   Bench bench(SpecOf(Assurance::kLockstep));
   Lease& fast = bench.Make(100, 500);

@@ -308,5 +308,43 @@ TEST_F(ConvertTest, OutputIsTakenToSpreadEvenly) {
   }
 }
 
+// The prompt's bytes are 600, of which enough prompts have had a token for each 5.
+TEST(CalibratedTest, APromptIsChargedByWhatOthersCameTo) {
+  const std::string calibrated =
+      absl::StrReplaceAll(kTwoDevices, {{"tokens_per_byte: 0.5", "tokens_per_byte: 1\n    prompt_tokens: calibrated"}});
+  for (const bool on : {false, true}) {
+    Parts parts(on ? calibrated : std::string(kTwoDevices));
+    const auto charged = [&](int64_t bytes) {
+      v1::AdmitRequest in;
+      in.set_model("m");
+      in.mutable_demand()->set_prompt_bytes(bytes);
+      Request request;
+      EXPECT_FALSE(parts.converter->ToRequest(in, {}, &request, nullptr));
+      return std::pair(request.prompt_source, request.prompt_tokens);
+    };
+    const int64_t bound = on ? 600 : 300;
+    EXPECT_EQ(charged(600), std::pair(PromptSource::kBound, bound));
+    for (int i = 0; i < TokenRatios::kLeastSamples; ++i) {
+      parts.converter->LearnPrompt(
+          ModelId{0}, {.prompt_bytes = 600, .charged_tokens = bound, .prompt_tokens = i % 2 == 0 ? 120 : 60});
+    }
+    const auto [source, tokens] = charged(600);
+    if (on) {
+      EXPECT_EQ(source, PromptSource::kCalibrated);
+      EXPECT_GE(tokens, 132) << "the margin";
+      EXPECT_LE(tokens, 140);
+    } else {
+      EXPECT_EQ(source, PromptSource::kBound);
+      EXPECT_EQ(tokens, bound);
+    }
+    EXPECT_EQ(charged(100), std::pair(PromptSource::kBound, on ? int64_t{100} : int64_t{50})) << "of no such size";
+    // What is learned may be more than can be: the bound holds.
+    for (int i = 0; i < 20'000; ++i) {
+      parts.converter->LearnPrompt(ModelId{0}, {.prompt_bytes = 600, .charged_tokens = 600, .prompt_tokens = 6000});
+    }
+    EXPECT_EQ(charged(600), std::pair(PromptSource::kBound, bound));
+  }
+}
+
 }  // namespace
 }  // namespace vramgate

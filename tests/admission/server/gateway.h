@@ -3,12 +3,15 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -19,6 +22,7 @@
 #include "admission/server/config.h"
 #include "admission/server/ext_proc_service.h"
 #include "admission/server/model_table.h"
+#include "admission/server/unix_door.h"
 #include "admission/units.h"
 #include "tests/support/sidecar_yaml.h"
 #include "tests/support/temporary_directory.h"
@@ -92,6 +96,22 @@ inline ProcessingRequest RequestBody(std::string_view body, bool end_of_stream =
   message.mutable_request_body()->set_end_of_stream(end_of_stream);
   return message;
 }
+inline ProcessingRequest RequestTrailers() {
+  ProcessingRequest message;
+  message.mutable_request_trailers();
+  return message;
+}
+inline ProcessingRequest ResponseBody(std::string_view body, bool end_of_stream = false) {
+  ProcessingRequest message;
+  message.mutable_response_body()->set_body(std::string(body));
+  message.mutable_response_body()->set_end_of_stream(end_of_stream);
+  return message;
+}
+inline ProcessingRequest ResponseTrailers() {
+  ProcessingRequest message;
+  message.mutable_response_trailers();
+  return message;
+}
 inline ProcessingRequest ResponseHeaders() {
   ProcessingRequest message;
   message.mutable_response_headers();
@@ -113,18 +133,23 @@ class Gateway {
     controller_ = std::make_unique<Controller>(MakeGateConfig(loaded_.config, *models_, {9 * kGiB}), clock, &witness);
     converter_ = std::make_unique<Converter>(*models_, *controller_, loaded_.config);
     streams_ = std::make_unique<StreamLimit>(loaded_.config.limits().streams());
-    service_ =
-        std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, Caller{.id = 1}, loaded_.config);
-    const std::string address = "unix:" + directory_.At("gate.sock");
+    absl::StatusOr<std::unique_ptr<UnixDoor>> door = UnixDoor::Listen(directory_.At("gate.sock"), 0600);
+    CHECK(door.ok(), door.status().ToString().c_str());
+    door_ = *std::move(door);
+    service_ = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_,
+                                                    Caller{.id = 1, .trusted_headers = true}, loaded_.config, ends,
+                                                    door_.get());
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
-    stub_ = ext_proc::ExternalProcessor::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+    door_->Serve(*server_);
+    stub_ = ext_proc::ExternalProcessor::NewStub(grpc::CreateChannel(address(), grpc::InsecureChannelCredentials()));
   }
   // All streams over: the budget is as it began.
   ~Gateway() {
+    door_->Stop();
     server_->Shutdown();
+    EXPECT_EQ(ends.open(), 0);
     clock.Advance(absl::Hours(1));  // whatever lingers
     controller_->Advance();
     for (const Snapshot::AccountView& view : controller_->GetSnapshot().accounts) {
@@ -135,8 +160,23 @@ class Gateway {
   Controller& controller() { return *controller_; }
   ext_proc::ExternalProcessor::Stub& stub() { return *stub_; }
 
+  // As the death of the gateway would: whatever connections there are to the socket break off.
+  void BreakConnections() const {
+    for (int fd = 3; fd < 1024; ++fd) {
+      sockaddr_un peer{};
+      socklen_t size = sizeof(peer);
+      const bool ours = getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.sun_family == AF_UNIX &&
+                        directory_.At("gate.sock") == peer.sun_path;
+      if (ours) shutdown(fd, SHUT_RDWR);
+    }
+  }
+  std::string address() const { return "unix:" + directory_.At("gate.sock"); }
+  const Converter& converter() const { return *converter_; }
+  ExtProcServiceImpl& service() { return *service_; }
+
   FakeClock clock;
   Witness witness;
+  ExtProcEnds ends;
 
  private:
   LoadedConfig loaded_;
@@ -144,8 +184,9 @@ class Gateway {
   std::unique_ptr<Controller> controller_;
   std::unique_ptr<Converter> converter_;
   std::unique_ptr<StreamLimit> streams_;
-  std::unique_ptr<ExtProcServiceImpl> service_;
   TemporaryDirectory directory_;
+  std::unique_ptr<UnixDoor> door_;
+  std::unique_ptr<ExtProcServiceImpl> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ext_proc::ExternalProcessor::Stub> stub_;
 };

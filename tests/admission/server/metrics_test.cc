@@ -26,13 +26,23 @@ class MetricsTest : public ::testing::Test {
     return controller_->Admit(request, std::make_shared<NobodyHears>());
   }
   Exposition Scrape() const {
-    return Exposition(MetricsText(Metrics(*controller_, {.build = {{"version", "1.2.3"}, {"commit", "abc"}},
-                                                         .log_dropped = [] { return 7; },
-                                                         .drifts = [this] { return drifts_; }})));
+    return Exposition(
+        MetricsText(Metrics(*controller_, {.build = {{"version", "1.2.3"}, {"commit", "abc"}},
+                                           .log_dropped = [] { return 7; },
+                                           .drifts = [this] { return drifts_; },
+                                           .prompts = [this](ModelId m) { return ratios_.ViewOf(m); },
+                                           .gateways =
+                                               [this] {
+                                                 return std::vector<std::shared_ptr<const GatewayCounters>>{
+                                                     gateways_.begin(), gateways_.end()};
+                                               }})));
   }
 
   FakeClock clock_;
   std::unique_ptr<Controller> controller_;
+  TokenRatios ratios_{1};
+  std::vector<std::shared_ptr<GatewayCounters>> gateways_ = {std::make_shared<GatewayCounters>(),
+                                                             std::make_shared<GatewayCounters>()};
   std::vector<Metrics::DriftView> drifts_ = {{"llama", "a", 0.97}};
 };
 
@@ -76,8 +86,41 @@ TEST_F(MetricsTest, HasTheNamesThatOthersRelyOn) {
       {"vramgate_risk_rate_bound", "gauge"},
       {"vramgate_risk_deviations", "gauge"},
       {"vramgate_risk_windows_total", "counter"},
+      {"vramgate_prompt_tokens_source_total", "counter"},
+      {"vramgate_prompt_tokens_ratio", "histogram"},
+      {"vramgate_prompt_tokens_per_byte", "gauge"},
+      {"vramgate_gateway_requests_total", "counter"},
+      {"vramgate_gateway_headers_total", "counter"},
   };
   EXPECT_EQ(Scrape().types(), expected);
+}
+
+TEST_F(MetricsTest, SaysWherePromptTokensComeFromAndHowWrongTheyWere) {
+  Start(SmallGate());
+  Request request = Asks("r", kGiB);
+  request.prompt_source = PromptSource::kBound;
+  Admit(request);
+  ratios_.Learn(ModelId{0}, {PromptSource::kCalibrated, 1000, 200, 300});
+  for (int i = 0; i < TokenRatios::kLeastSamples; ++i)
+    ratios_.Learn(ModelId{0}, {PromptSource::kBound, 4000, 4000, 1000});
+  Exposition page = Scrape();
+  EXPECT_EQ(page["vramgate_prompt_tokens_source_total{model=\"llama\",source=\"bound\"}"], 1);
+  EXPECT_EQ(page["vramgate_prompt_tokens_source_total{model=\"llama\",source=\"given\"}"], 0);
+  EXPECT_EQ(page["vramgate_prompt_tokens_ratio_count{model=\"llama\",source=\"calibrated\"}"], 1);
+  EXPECT_EQ(page["vramgate_prompt_tokens_ratio_sum{model=\"llama\",source=\"calibrated\"}"], 1.5);
+  EXPECT_EQ(page["vramgate_prompt_tokens_ratio_bucket{model=\"llama\",source=\"calibrated\",le=\"1\"}"], 0);
+  EXPECT_NEAR(page["vramgate_prompt_tokens_per_byte{model=\"llama\",up_to_bytes=\"4096\"}"], 0.275, 0.001);
+}
+
+TEST_F(MetricsTest, SumsWhatListenersHaveMadeOfRequests) {
+  Start(SmallGate());
+  gateways_[0]->Count(Endpoint::kChat);
+  gateways_[1]->Count(Endpoint::kChat);
+  gateways_[1]->Count(GatewayCounters::Header::kTenant, GatewayCounters::Use::kUntrusted);
+  Exposition page = Scrape();
+  EXPECT_EQ(page["vramgate_gateway_requests_total{endpoint=\"chat\"}"], 2);
+  EXPECT_EQ(page["vramgate_gateway_requests_total{endpoint=\"unpriced\"}"], 0);
+  EXPECT_EQ(page["vramgate_gateway_headers_total{header=\"tenant\",use=\"untrusted\"}"], 1);
 }
 
 TEST_F(MetricsTest, FollowsALeaseFromGrantToEnd) {

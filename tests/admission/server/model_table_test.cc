@@ -102,7 +102,7 @@ TEST(ModelTableTest, WhatDoesNotFitIsSaidWithWhatIsLeft) {
 TEST(ModelTableTest, AnAssuranceKnowsTheModelsBlocks) {
   const std::string yaml = But("    block_tokens: 1\n",
                                "    block_tokens: 48\n    assurance: statistical\n    risk: 0.05\n"
-                               "    steps: {per_s: 30, min_tokens: 0.5, max_tokens: 4, prompt_tokens: 512}\n");
+                               "    steps: {per_s: 30, min_tokens: 0.5, max_tokens: 4, prompt_tokens: 512, start_steps: 9}\n");
   const absl::StatusOr<ModelTable> models = ModelTable::Load(Loaded(yaml));
   ASSERT_TRUE(models.ok()) << models.status();
   const ServedModel& model = models->models()[0];
@@ -113,6 +113,7 @@ TEST(ModelTableTest, AnAssuranceKnowsTheModelsBlocks) {
   EXPECT_EQ(spec.min_tokens_per_step, 0.5);
   EXPECT_EQ(spec.max_tokens_per_step, 4);
   EXPECT_EQ(spec.prompt_tokens_per_step, 512);
+  EXPECT_EQ(spec.start_steps, 9);
   EXPECT_EQ(spec.block_tokens, 32) << "a power of two";
   ASSERT_EQ(spec.block_bytes.size(), 2u);
   EXPECT_EQ(spec.block_bytes[0], 48 * kMiB);
