@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "admission/utf8.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
@@ -22,6 +23,19 @@ constexpr size_t kMostErrorBytes = 300;  // of the parser's words: they may say 
 bool IsJson(std::string_view content_type) {
   const std::string_view kind = content_type.substr(0, content_type.find(';'));
   return absl::EqualsIgnoreCase(absl::StripAsciiWhitespace({kind.data(), kind.size()}), kJson);
+}
+
+// Protobuf 3.21 takes a Duration as an object of its fields, too; JSON's mapping knows it as text alone. The name of
+// one that is none, or "". REQUIRES: the body is an object, of a depth that Protobuf takes.
+std::string LooseDuration(const std::string& body, const google::protobuf::Descriptor& message) {
+  const nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  for (const auto& [key, value] : json.items()) {
+    const auto* field = message.FindFieldByName(key);
+    if (field == nullptr) field = message.FindFieldByCamelcaseName(key);
+    if (field == nullptr || field->message_type() == nullptr || value.is_string() || value.is_null()) continue;
+    if (field->message_type()->full_name() == "google.protobuf.Duration") return key;
+  }
+  return "";
 }
 
 // A refusal as a gateway's client sees it, too.
@@ -45,7 +59,11 @@ std::optional<HttpReply> HttpWords::Read(const HttpRequest& request, std::string
   util::JsonParseOptions options;
   options.ignore_unknown_fields = false;
   const util::Status status = util::JsonStringToMessage(request.body, message, options);
-  if (status.ok()) return std::nullopt;
+  if (status.ok()) {
+    const std::string loose = LooseDuration(request.body, *message->GetDescriptor());
+    if (loose.empty()) return std::nullopt;
+    return Error(400, "invalid_request", absl::StrCat(loose, ": write seconds as text, such as \"1.5s\""));
+  }
   const std::string why = std::string(status.message()).substr(0, kMostErrorBytes);
   return Error(
       400, "invalid_request",
@@ -75,8 +93,9 @@ HttpReply HttpWords::Refused(const Decision& decision) const {
   HttpReply reply = ToReply(answer);
   // Ends that only a caller of the API sees: no config has a status for them.
   if (decision.outcome == Outcome::kDeadline) reply.status = 504;
+  // INVALID_REQUEST as a decision: the key is another request's.
   if (decision.outcome == Outcome::kSuperseded || decision.outcome == Outcome::kAborted ||
-      decision.outcome == Outcome::kExpired) {
+      decision.outcome == Outcome::kExpired || decision.outcome == Outcome::kRejectedInvalidRequest) {
     reply.status = 409;
   }
   return reply;
