@@ -25,15 +25,17 @@ bool IsJson(std::string_view content_type) {
   return absl::EqualsIgnoreCase(absl::StripAsciiWhitespace({kind.data(), kind.size()}), kJson);
 }
 
-// Protobuf 3.21 takes a Duration as an object of its fields, too; JSON's mapping knows it as text alone. The name of
-// one that is none, or "". REQUIRES: the body is an object, of a depth that Protobuf takes.
-std::string LooseDuration(const std::string& body, const google::protobuf::Descriptor& message) {
+// What Protobuf 3.21 takes beyond JSON and its own mapping: names without quotes, a Duration as an object of its
+// fields. What is wrong, or "". REQUIRES: Protobuf has taken the body, so it is not deep.
+std::string Loose(const std::string& body, const google::protobuf::Descriptor& message) {
   const nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return "body: not a JSON object: quote names and text with \"";
   for (const auto& [key, value] : json.items()) {
     const auto* field = message.FindFieldByName(key);
     if (field == nullptr) field = message.FindFieldByCamelcaseName(key);
     if (field == nullptr || field->message_type() == nullptr || value.is_string() || value.is_null()) continue;
-    if (field->message_type()->full_name() == "google.protobuf.Duration") return key;
+    if (field->message_type()->full_name() == "google.protobuf.Duration")
+      return absl::StrCat(key, ": write seconds as text, such as \"1.5s\"");
   }
   return "";
 }
@@ -60,9 +62,9 @@ std::optional<HttpReply> HttpWords::Read(const HttpRequest& request, std::string
   options.ignore_unknown_fields = false;
   const util::Status status = util::JsonStringToMessage(request.body, message, options);
   if (status.ok()) {
-    const std::string loose = LooseDuration(request.body, *message->GetDescriptor());
+    const std::string loose = Loose(request.body, *message->GetDescriptor());
     if (loose.empty()) return std::nullopt;
-    return Error(400, "invalid_request", absl::StrCat(loose, ": write seconds as text, such as \"1.5s\""));
+    return Error(400, "invalid_request", loose);
   }
   const std::string why = std::string(status.message()).substr(0, kMostErrorBytes);
   return Error(

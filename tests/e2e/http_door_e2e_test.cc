@@ -189,6 +189,8 @@ TEST(HttpDoorE2eTest, WhatIsMalformedIsNamed) {
       {R"({"model": "m", "demand": {"prompt_tokens": "many"}})", "prompt_tokens"},
       {R"({"model": "m", "demand": {"prompt_tokens": 1}, "max_wait": "soon"})", "max_wait"},
       {R"({"model": "m", "demand": {"prompt_tokens": 1}, "max_wait": {"seconds": 1}})", "max_wait: write seconds"},
+      {R"({model: "m", demand: {prompt_tokens: 1}})", "body: not a JSON object"},
+      {R"({'model': 'm', 'demand': {'prompt_tokens': 1}})", "body: not a JSON object"},
       {"[]", "body"},
       {"{", "body"},
       {"\x01", "body"},
