@@ -1,4 +1,4 @@
-"""Requests of every kind of API through a real Envoy: each is charged for what its own engine would take, by whom its headers name."""
+"""Every kind of API through a real Envoy: charged for what its own engine would take, by whom its headers name."""
 
 import http.client
 import json
@@ -12,12 +12,14 @@ from rig import metrics, settled
 IDS = [1] * 40
 TEXT = "x" * 40
 
+CHAT = {"max_tokens": 20, "messages": [{"role": "user", "content": TEXT}]}
+
 CHARGED = [
     # path, body, least and most tokens
     ("/v1/completions", {"model": "m", "prompt": IDS, "max_tokens": 20}, 64, 64),
     ("/v1/completions?x=1", {"model": "m", "prompt": [IDS, IDS[:8]], "max_tokens": 20}, 128, 128),
-    ("/openai/v1/chat/completions", {"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": TEXT}]}, 64, 160),
-    ("/openai/deployments/m/chat/completions", {"max_tokens": 20, "messages": [{"role": "user", "content": TEXT}]}, 64, 160),
+    ("/openai/v1/chat/completions", {"model": "m"} | CHAT, 64, 160),
+    ("/openai/deployments/m/chat/completions", CHAT, 64, 160),
     ("/v1/responses", {"model": "m", "input": TEXT, "max_output_tokens": 20}, 64, 112),
     ("/v1/messages", {"model": "m", "messages": [{"role": "user", "content": TEXT}], "max_tokens": 20}, 64, 160),
     ("/v1/embeddings", {"model": "m", "input": [IDS[:8], IDS[:16]]}, 32, 32),
@@ -119,7 +121,8 @@ def test_headers_say_who_asks_and_the_log_what_was_charged(gate, envoy, engine):
 def test_a_client_that_waits_no_longer_is_told_so(gate, envoy, engine):
     connection = post(envoy, "/v1/completions", {"model": "m", "prompt": [1], "max_tokens": 1023})
     answer = engine.next()
-    waiter = post(envoy, "/v1/completions", {"model": "m", "prompt": [1], "max_tokens": 1023}, {"x-request-timeout": "200ms"})
+    body = {"model": "m", "prompt": [1], "max_tokens": 1023}
+    waiter = post(envoy, "/v1/completions", body, {"x-request-timeout": "200ms"})
     response = waiter.getresponse()
     assert response.status == 504
     assert response.headers["x-should-retry"] == "false"
