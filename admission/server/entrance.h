@@ -1,16 +1,16 @@
-// A UnixDoor accepts connections at a Unix socket for a gRPC server, and can say of each whether it is still there.
-// gRPC itself only says that a stream has ended: its own end, a client that left, or a gateway that is gone with all of
-// its requests look alike.
+// An Entrance accepts connections at an address for a gRPC server, and can say of each whether it is still there. gRPC
+// itself only says that a stream has ended: its own end, a client that left, or a gateway that is gone with all of its
+// requests look alike.
 //
-//   absl::StatusOr<std::unique_ptr<UnixDoor>> door = UnixDoor::Listen("/run/vramgate/gate.sock", 0660);
+//   absl::StatusOr<std::unique_ptr<Entrance>> entrance = Entrance::Listen("unix:/run/vramgate/gate.sock", 0660);
 //   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();   // without a listening port
-//   (*door)->Serve(*server);
-//   std::shared_ptr<const PeerSocket> peer = (*door)->PeerOf(context.peer());
+//   (*entrance)->Serve(*server);
+//   std::shared_ptr<const PeerSocket> peer = (*entrance)->PeerOf(context.peer());
 //   ...
 //   if (peer != nullptr && peer->Gone()) ...   // the stream ended with its connection
-//   (*door)->Stop();                           // before the server's Shutdown
+//   (*entrance)->Stop();                       // before the server's Shutdown
 //
-// Used by Server. Thread rule: PeerOf from any thread, the rest from one. Lifetime rule: the gRPC server outlives
+// Used by GrpcDoor. Thread rule: PeerOf from any thread, the rest from one. Lifetime rule: the gRPC server outlives
 // Serve to Stop.
 #pragma once
 

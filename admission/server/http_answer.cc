@@ -27,6 +27,8 @@ int32_t DefaultStatus(grpc::StatusCode code) {
       return 404;
     case grpc::StatusCode::INVALID_ARGUMENT:
       return 400;
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return 504;
     default:
       return 503;
   }
@@ -86,10 +88,10 @@ void HttpAnswers::Write(const Answer& answer, ext_proc::ImmediateResponse* out) 
     SetHeader("retry-after", absl::StrCat(seconds), out);
     SetHeader("retry-after-ms", absl::StrCat(millis), out);
   }
-  const nlohmann::json body = {{"error",
-                                {{"message", std::string(answer.message)},
-                                 {"type", retry ? "server_overloaded" : "invalid_request_error"},
-                                 {"code", name}}}};
+  const char* const type = retry                                         ? "server_overloaded"
+                           : code == grpc::StatusCode::DEADLINE_EXCEEDED ? "timeout"
+                                                                         : "invalid_request_error";
+  const nlohmann::json body = {{"error", {{"message", std::string(answer.message)}, {"type", type}, {"code", name}}}};
   out->set_body(body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   if (answer.grpc) out->mutable_grpc_status()->set_status(static_cast<uint32_t>(code));
   out->set_details(absl::StrCat("vramgate_", name));

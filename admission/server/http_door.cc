@@ -19,6 +19,7 @@ namespace {
 constexpr std::string_view kLeases = "/v1/leases/";
 constexpr size_t kIdDigits = 16;
 constexpr char kTimeoutHeader[] = "x-vramgate-timeout-ms";
+constexpr int64_t kMostTokens = int64_t{1} << 40;
 constexpr int64_t kMostTimeoutMs = 24 * 3600 * 1000;
 
 HttpReply Not(std::string_view method, std::string_view allowed) {
@@ -48,6 +49,17 @@ std::optional<Refusal> ReadDeadline(const HttpRequest& request, Instant now, Ins
   }
   *deadline = now + absl::Milliseconds(ms);
   return std::nullopt;
+}
+
+// Over gRPC a report beyond belief counts as not made; here nothing is lost by saying so.
+std::optional<Refusal> CheckTokens(std::string_view field, int64_t tokens) {
+  if (tokens >= 0 && tokens <= kMostTokens) return std::nullopt;
+  return Invalid(field, absl::StrCat(tokens, " is not within 0 and ", kMostTokens));
+}
+
+std::optional<Refusal> CheckUsage(const v1::Usage& usage) {
+  if (auto wrong = CheckTokens("usage.prompt_tokens", usage.prompt_tokens())) return wrong;
+  return CheckTokens("usage.output_tokens", usage.output_tokens());
 }
 
 }  // namespace
@@ -185,9 +197,9 @@ HttpReply HttpDoor::Lease(const HttpRequest& request, std::string_view id, std::
 HttpReply HttpDoor::Renew(const HttpRequest& request, std::string_view name) {
   v1::Renewal renewal;
   if (std::optional<HttpReply> wrong = words_.Read(request, "Renewal", &renewal)) return *std::move(wrong);
-  if (!renewal.name().empty() && renewal.name() != name) {
-    return words_.Refused(Invalid("name", "another lease's than the path's: leave it out"));
-  }
+  if (!renewal.name().empty()) return words_.Refused(Invalid("name", "the path names the lease: leave it out"));
+  if (const auto wrong = CheckUsage(renewal.usage())) return words_.Refused(*wrong);
+  if (const auto wrong = CheckTokens("extend.tokens", renewal.extend().tokens())) return words_.Refused(*wrong);
   renewal.set_name(std::string(name));
   v1::RenewLeasesResponse response;
   RenewLease(options_.controller, options_.converter, options_.caller, renewal, &response);
@@ -210,6 +222,7 @@ HttpReply HttpDoor::Release(const HttpRequest& request, std::string_view name, s
     }
     release.mutable_end()->set_reason(reason);
   }
+  if (const auto wrong = CheckUsage(release.end().usage())) return words_.Refused(*wrong);
   release.set_name(std::string(name));
   v1::ReleaseLeaseResponse response;
   // The only name that looks like a lease's and is none is 0's, which nobody has ever held.

@@ -1,9 +1,10 @@
 // HttpDoor: Admit, RenewLeases and ReleaseLease over plain HTTP/1.1, for gateways that speak nothing else. The schema
 // is the proto's, as JSON with its own field names; proto/vramgate/v1/openapi.yaml is its description, and served.
 //
-//   POST   /v1/admit         AdmitRequest -> AdmitResponse once granted, or a refusal; waits as long as the queue lets
-//   it PUT    /v1/leases/{id}   Renewal -> RenewLeasesResponse; 404: lost DELETE /v1/leases/{id}   EndReport ->
-//   ReleaseLeaseResponse GET    /openapi.yaml
+//   POST   /v1/admit        AdmitRequest -> AdmitResponse once granted, or a refusal; held while it waits
+//   PUT    /v1/leases/{id}  Renewal -> RenewLeasesResponse; 404: lost
+//   DELETE /v1/leases/{id}  EndReport -> ReleaseLeaseResponse
+//   GET    /openapi.yaml
 //
 //   absl::StatusOr<std::unique_ptr<HttpDoor>> door = HttpDoor::Start("127.0.0.1:0", options);
 //

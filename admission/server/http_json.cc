@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "admission/utf8.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/util/json_util.h"
 #include "nlohmann/json.hpp"
 
@@ -22,6 +23,21 @@ constexpr size_t kMostErrorBytes = 300;  // of the parser's words: they may say 
 bool IsJson(std::string_view content_type) {
   const std::string_view kind = content_type.substr(0, content_type.find(';'));
   return absl::EqualsIgnoreCase(absl::StripAsciiWhitespace({kind.data(), kind.size()}), kJson);
+}
+
+// What Protobuf 3.21 takes beyond JSON and its own mapping: names without quotes, a Duration as an object of its
+// fields. What is wrong, or "". REQUIRES: Protobuf has taken the body, so it is not deep.
+std::string Loose(const std::string& body, const google::protobuf::Descriptor& message) {
+  const nlohmann::json json = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return "body: not a JSON object: quote names and text with \"";
+  for (const auto& [key, value] : json.items()) {
+    const auto* field = message.FindFieldByName(key);
+    if (field == nullptr) field = message.FindFieldByCamelcaseName(key);
+    if (field == nullptr || field->message_type() == nullptr || value.is_string() || value.is_null()) continue;
+    if (field->message_type()->full_name() == "google.protobuf.Duration")
+      return absl::StrCat(key, ": write seconds as text, such as \"1.5s\"");
+  }
+  return "";
 }
 
 // A refusal as a gateway's client sees it, too.
@@ -45,7 +61,11 @@ std::optional<HttpReply> HttpWords::Read(const HttpRequest& request, std::string
   util::JsonParseOptions options;
   options.ignore_unknown_fields = false;
   const util::Status status = util::JsonStringToMessage(request.body, message, options);
-  if (status.ok()) return std::nullopt;
+  if (status.ok()) {
+    const std::string loose = Loose(request.body, *message->GetDescriptor());
+    if (loose.empty()) return std::nullopt;
+    return Error(400, "invalid_request", loose);
+  }
   const std::string why = std::string(status.message()).substr(0, kMostErrorBytes);
   return Error(
       400, "invalid_request",
@@ -75,8 +95,9 @@ HttpReply HttpWords::Refused(const Decision& decision) const {
   HttpReply reply = ToReply(answer);
   // Ends that only a caller of the API sees: no config has a status for them.
   if (decision.outcome == Outcome::kDeadline) reply.status = 504;
+  // INVALID_REQUEST as a decision: the key is another request's.
   if (decision.outcome == Outcome::kSuperseded || decision.outcome == Outcome::kAborted ||
-      decision.outcome == Outcome::kExpired) {
+      decision.outcome == Outcome::kExpired || decision.outcome == Outcome::kRejectedInvalidRequest) {
     reply.status = 409;
   }
   return reply;

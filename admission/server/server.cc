@@ -1,7 +1,5 @@
 #include "admission/server/server.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -12,38 +10,23 @@
 #include "admission/server/admission_service.h"
 #include "admission/server/durations.h"
 #include "admission/server/engines.h"
-#include "admission/server/entrance.h"
 #include "admission/server/ext_proc_service.h"
+#include "admission/server/grpc_door.h"
 #include "admission/server/metrics.h"
 #include "admission/server/operator_service.h"
 #include "admission/units.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/server_builder.h"
 
 namespace vramgate {
 namespace {
 
-// A peer that says nothing is asked after 5 s and given up 5 s later: a dead one's streams end within 15 s.
-constexpr int kKeepaliveMs = 5000;
 constexpr absl::Duration kCloseStreamsWithin = absl::Seconds(1);
 // Of the plugin socket; no honest message comes near.
 constexpr int64_t kMostFrameBytes = int64_t{64} << 20;
 
-constexpr const char* kHealthNames[] = {"", "vramgate.v1.AdmissionService",
-                                        "envoy.service.ext_proc.v3.ExternalProcessor"};
-
-void SetLimits(const v1::Limits& limits, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits.message_bytes().value()));
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.streams());
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // Gateways ping as often as they like: Envoy every 10 s by the shipped config.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
-}
+constexpr int kAnyLocalUser = 0660;
+constexpr int kOwnerOnly = 0600;
 
 DecisionLog::Options LogOptions(const v1::Log& config) {
   DecisionLog::Options options;
@@ -67,12 +50,10 @@ bool TrustsHeaders(const v1::Listener& listener) {
 }  // namespace
 
 struct Server::Door {
-  std::unique_ptr<Entrance> entrance;
   std::unique_ptr<AdmissionServiceImpl> admission;
   std::unique_ptr<ExtProcServiceImpl> ext_proc;
   std::unique_ptr<OperatorServiceImpl> operations;
-  std::vector<grpc::Service*> services;
-  std::unique_ptr<grpc::Server> server;  // goes first
+  std::unique_ptr<GrpcDoor> grpc;  // goes first
 };
 
 Server::Server(const LoadedConfig& loaded) : loaded_(loaded) {}
@@ -119,63 +100,48 @@ absl::Status Server::Init(const ServerOptions& options) {
   return OpenAdmin(options);
 }
 
-// Serves the door's services at its entrance.
-absl::Status Server::Open(Door& door, std::string* bound) {
-  grpc::ServerBuilder builder;
-  SetLimits(loaded_.config.limits(), builder);
-  for (grpc::Service* service : door.services) builder.RegisterService(service);
-  door.server = builder.BuildAndStart();
-  if (door.server == nullptr) return absl::InternalError("gRPC cannot serve");
-  door.entrance->Serve(*door.server);
-  *bound = door.entrance->address();
-  return absl::OkStatus();
-}
-
 absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
-  constexpr int kAnyLocalUser = 0660;
   const v1::Config& config = loaded_.config;
   for (int i = 0; i < config.listeners().grpc_size(); ++i) {
-    const std::string& address = config.listeners().grpc(i).address();
+    const v1::Listener& listener = config.listeners().grpc(i);
+    const auto at = [&](const absl::Status& status) {
+      return absl::Status(status.code(),
+                          absl::StrCat(loaded_.Where(absl::StrCat("listeners.grpc[", i, "]")), ": ", status.message()));
+    };
+    absl::StatusOr<std::unique_ptr<GrpcDoor>> grpc = GrpcDoor::Open(listener.address(), kAnyLocalUser);
+    if (!grpc.ok()) return at(grpc.status());
     auto door = std::make_unique<Door>();
+    door->grpc = *std::move(grpc);
     const Caller caller{.id = static_cast<uint32_t>(i + 1),
-                        .trusted_cost = TrustsCost(config, address),
-                        .trusted_headers = TrustsHeaders(config.listeners().grpc(i))};
-    const std::string where = loaded_.Where(absl::StrCat("listeners.grpc[", i, "]"));
-    absl::StatusOr<std::unique_ptr<Entrance>> entrance = Entrance::Listen(address, kAnyLocalUser);
-    if (!entrance.ok()) {
-      return absl::Status(entrance.status().code(), absl::StrCat(where, ": ", entrance.status().message()));
-    }
-    door->entrance = *std::move(entrance);
+                        .trusted_cost = TrustsCost(config, listener.address()),
+                        .trusted_headers = TrustsHeaders(listener)};
     door->admission = std::make_unique<AdmissionServiceImpl>(*controller_, *converter_, *streams_, caller);
     door->ext_proc = std::make_unique<ExtProcServiceImpl>(*controller_, *converter_, *streams_, caller, config,
-                                                          ext_proc_ends_, door->entrance.get());
+                                                          ext_proc_ends_, door->grpc->entrance());
     gateways_.push_back(door->ext_proc->counters());
-    door->services = {door->admission.get(), door->ext_proc.get()};
-    door->services.insert(door->services.end(), options.extra_services.begin(), options.extra_services.end());
-    std::string bound;
-    if (absl::Status status = Open(*door, &bound); !status.ok()) {
-      return absl::Status(status.code(), absl::StrCat(where, ": ", status.message()));
-    }
-    for (const char* name : kHealthNames) door->server->GetHealthCheckService()->SetServingStatus(name, true);
-    grpc_addresses_.push_back(bound);
+    std::vector<grpc::Service*> services = {door->admission.get(), door->ext_proc.get()};
+    services.insert(services.end(), options.extra_services.begin(), options.extra_services.end());
+    if (absl::Status status = door->grpc->Serve(services, config.limits()); !status.ok()) return at(status);
+    door->grpc->SetHealthy({"", "vramgate.v1.AdmissionService", ExtProcServiceImpl::kHealthName});
+    grpc_addresses_.push_back(door->grpc->bound());
     doors_.push_back(std::move(door));
   }
   return absl::OkStatus();
 }
 
 absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
-  constexpr int kOwnerOnly = 0600;
+  const auto at = [this](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(loaded_.Where("listeners.operator"), ": ", status.message()));
+  };
+  absl::StatusOr<std::unique_ptr<GrpcDoor>> grpc = GrpcDoor::Open(loaded_.config.listeners().operator_(), kOwnerOnly);
+  if (!grpc.ok()) return at(grpc.status());
   auto door = std::make_unique<Door>();
+  door->grpc = *std::move(grpc);
   door->operations = std::make_unique<OperatorServiceImpl>(*controller_, *converter_, options.version);
-  door->services = {door->operations.get()};
-  const std::string& address = loaded_.config.listeners().operator_();
-  absl::StatusOr<std::unique_ptr<Entrance>> entrance = Entrance::Listen(address, kOwnerOnly);
-  if (!entrance.ok()) {
-    return absl::Status(entrance.status().code(),
-                        absl::StrCat(loaded_.Where("listeners.operator"), ": ", entrance.status().message()));
+  if (absl::Status status = door->grpc->Serve({door->operations.get()}, loaded_.config.limits()); !status.ok()) {
+    return at(status);
   }
-  door->entrance = *std::move(entrance);
-  if (absl::Status status = Open(*door, &operator_address_); !status.ok()) return status;
+  operator_address_ = door->grpc->bound();
   doors_.push_back(std::move(door));
   return absl::OkStatus();
 }
@@ -272,10 +238,7 @@ std::vector<std::string> Server::http_addresses() const {
 
 absl::Status Server::Shutdown(absl::Duration grace) {
   if (std::exchange(is_shut_down_, true)) return shut_down_;
-  for (const auto& door : doors_) {
-    if (door->server->GetHealthCheckService() != nullptr)
-      door->server->GetHealthCheckService()->SetServingStatus(false);
-  }
+  for (const auto& door : doors_) door->grpc->SetUnhealthy();
   controller_->Drain();
   if (!controller_->WaitUntilIdle(grace)) {
     log_->Say(LogLevel::kWarning,
@@ -285,10 +248,8 @@ absl::Status Server::Shutdown(absl::Duration grace) {
     }
   }
   const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kCloseStreamsWithin);
-  for (const auto& door : doors_) {
-    door->entrance->Stop();
-  }
-  for (const auto& door : doors_) door->server->Shutdown(deadline);
+  for (const auto& door : doors_) door->grpc->StopAccepting();
+  for (const auto& door : doors_) door->grpc->Shutdown(deadline);
   doors_.clear();
   if (plugins_ != nullptr) plugins_->Stop();
   for (const auto& door : http_doors_) door->Stop();
@@ -305,10 +266,6 @@ Server::~Server() {
   if (controller_ == nullptr) return;
   // A start that failed half-way has nothing to drain.
   if (admin_ == nullptr) {
-    for (const auto& door : doors_) {
-      if (door->entrance != nullptr) door->entrance->Stop();
-      if (door->server != nullptr) door->server->Shutdown(std::chrono::system_clock::now());
-    }
     doors_.clear();
     plugins_.reset();
     http_doors_.clear();

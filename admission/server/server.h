@@ -29,7 +29,7 @@
 #include "admission/server/plugin_listener.h"
 #include "admission/server/recorder.h"
 #include "admission/server/stream_limit.h"
-#include "grpcpp/server.h"
+#include "grpcpp/impl/codegen/service_type.h"
 
 namespace vramgate {
 
@@ -69,7 +69,6 @@ class Server {
   absl::Status OpenPluginDoor();
   absl::Status OpenHttpDoors();
   absl::Status OpenAdmin(const ServerOptions& options);
-  absl::Status Open(Door& door, std::string* bound);
   std::string NotReady() const;
 
   // In the order they are made; taken apart in reverse.

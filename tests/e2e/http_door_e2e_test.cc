@@ -68,6 +68,7 @@ TEST(HttpDoorE2eTest, AGrantIsKeptByRenewalAndEndedByRelease) {
   EXPECT_EQ(door.said["lease"]["charges"][0]["device"], "0");
   EXPECT_EQ(door.said["lease"]["tenant"], "t");
   EXPECT_EQ(door.Admit(600, R"(, "request_id": "r", "tenant": "t")"), lease) << "the same id again is the same lease";
+  EXPECT_EQ(door.Ask("POST", "/v1/admit", Body(500, R"(, "request_id": "r", "tenant": "t")")), 409) << "not the same";
   EXPECT_EQ(door.Ask("PUT", lease), 200);
   EXPECT_EQ(door.said["leases"].size(), 1U);
   EXPECT_EQ(door.said["revoked"], Json::array());
@@ -111,24 +112,34 @@ TEST(HttpDoorE2eTest, AClientThatLeavesWhileItWaitsIsDequeuedWithin100Ms) {
   EXPECT_EQ(holder.Ask("DELETE", lease), 200);
 }
 
-TEST(HttpDoorE2eTest, AKilledClientsWaiterGoesAndItsGrantLingersWhenNotRenewed) {
-  Sidecar sidecar("leases: {confirm_within: 300ms, abort_linger: 100ms}\n");
-  const auto client = [&](int64_t tokens) {
-    constexpr char kCode[] =
-        "import http.client, sys, time\n"
-        "c = http.client.HTTPConnection(sys.argv[1])\n"
-        "c.request('POST', '/v1/admit', sys.argv[2], {'content-type': 'application/json'})\n"
-        "print(c.getresponse().read().decode().strip(), flush=True)\n"
-        "time.sleep(600)\n";
-    return std::make_unique<Child>(
-        std::vector<std::string>{"/usr/bin/env", "python3", "-c", kCode, sidecar.http_address(), Body(tokens)});
-  };
-  const auto holder = client(1000);
-  EXPECT_THAT(holder->ReadLine(), HasSubstr("\"HELD\""));
-  const auto waiter = client(500);
+// A client in a process of its own, which prints its answer and then does nothing.
+std::unique_ptr<Child> ClientToKill(const Sidecar& sidecar, int64_t tokens) {
+  constexpr char kCode[] =
+      "import http.client, sys, time\n"
+      "c = http.client.HTTPConnection(sys.argv[1])\n"
+      "c.request('POST', '/v1/admit', sys.argv[2], {'content-type': 'application/json'})\n"
+      "print(c.getresponse().read().decode().strip(), flush=True)\n"
+      "time.sleep(600)\n";
+  return std::make_unique<Child>(
+      std::vector<std::string>{"/usr/bin/env", "python3", "-c", kCode, sidecar.http_address(), Body(tokens)});
+}
+
+TEST(HttpDoorE2eTest, AKilledClientsWaiterGoes) {
+  Sidecar sidecar;
+  Door holder(sidecar.http_address());
+  const std::string lease = holder.Admit(1000);
+  EXPECT_EQ(holder.Ask("PUT", lease), 200);
+  const auto waiter = ClientToKill(sidecar, 500);
   ASSERT_TRUE(sidecar.Settles(1, 1, 0));
   waiter->Signal(SIGKILL);
   EXPECT_TRUE(sidecar.Settles(1, 0, 0));
+  EXPECT_EQ(holder.Ask("DELETE", lease), 200);
+}
+
+TEST(HttpDoorE2eTest, AKilledClientsGrantLingersOnceItIsNotRenewed) {
+  Sidecar sidecar("leases: {confirm_within: 300ms}\n");
+  const auto holder = ClientToKill(sidecar, 1000);
+  EXPECT_THAT(holder->ReadLine(), HasSubstr("\"HELD\""));
   holder->Signal(SIGKILL);
   EXPECT_TRUE(Eventually([&] { return sidecar.Status().lingering() == 1; }));
   EXPECT_TRUE(sidecar.Settles(0, 0, 0));
@@ -171,16 +182,20 @@ TEST(HttpDoorE2eTest, WhatIsMalformedIsNamed) {
   const struct {
     std::string body;
     std::string says;
-  } bodies[] = {{R"({"model": "m", "demand": {"promt_tokens": 1}})", "promt_tokens"},
-                {R"({"model": "m", "demand": {}})", "demand.prompt_tokens: missing"},
-                {R"({"model": "m", "demand": {"prompt_tokens": -1}})", "demand.prompt_tokens: -1"},
-                {R"({"model": "m", "demand": {"prompt_tokens": "many"}})", "prompt_tokens"},
-                {R"({"model": "m", "demand": {"prompt_tokens": 1}, "max_wait": "soon"})", "max_wait"},
-                {"[]", "body"},
-                {"{", "body"},
-                {"\x01", "body"},
-                {std::string(2000, '['), "body"},
-                {"", "model: missing"}};
+  } bodies[] = {
+      {R"({"model": "m", "demand": {"promt_tokens": 1}})", "promt_tokens"},
+      {R"({"model": "m", "demand": {}})", "demand.prompt_tokens: missing"},
+      {R"({"model": "m", "demand": {"prompt_tokens": -1}})", "demand.prompt_tokens: -1"},
+      {R"({"model": "m", "demand": {"prompt_tokens": "many"}})", "prompt_tokens"},
+      {R"({"model": "m", "demand": {"prompt_tokens": 1}, "max_wait": "soon"})", "max_wait"},
+      {R"({"model": "m", "demand": {"prompt_tokens": 1}, "max_wait": {"seconds": 1}})", "max_wait: write seconds"},
+      {R"({model: "m", demand: {prompt_tokens: 1}})", "body: not a JSON object"},
+      {R"({'model': 'm', 'demand': {'prompt_tokens': 1}})", "body: not a JSON object"},
+      {"[]", "body"},
+      {"{", "body"},
+      {"\x01", "body"},
+      {std::string(2000, '['), "body"},
+      {"", "model: missing"}};
   for (const auto& [body, says] : bodies) {
     EXPECT_EQ(door.Ask("POST", "/v1/admit", body), 400) << body;
     EXPECT_THAT(door.message(), HasSubstr(says)) << body;
@@ -194,7 +209,10 @@ TEST(HttpDoorE2eTest, WhatIsMalformedIsNamed) {
   EXPECT_EQ(door.Ask("DELETE", "/v1/leases/x"), 400);
   EXPECT_EQ(door.Ask("DELETE", "/v1/leases/0000000100000001?reason=BORED"), 400);
   EXPECT_THAT(door.message(), StartsWith("reason: \"BORED\""));
-  EXPECT_EQ(door.Ask("PUT", "/v1/leases/0000000100000001", R"({"name": "leases/0000000100000002"})"), 400);
+  EXPECT_EQ(door.Ask("PUT", "/v1/leases/0000000100000001", R"({"name": "leases/0000000100000001"})"), 400);
+  EXPECT_EQ(door.Ask("PUT", "/v1/leases/0000000100000001", R"({"usage": {"output_tokens": -1}})"), 400);
+  EXPECT_THAT(door.message(), StartsWith("usage.output_tokens: -1"));
+  EXPECT_EQ(door.Ask("DELETE", "/v1/leases/0000000100000001", R"({"usage": {"prompt_tokens": "9e15"}})"), 400);
 }
 
 TEST(HttpDoorE2eTest, OtherPathsMethodsAndBodiesAreRefused) {

@@ -282,7 +282,7 @@ TEST_F(CommandsTest, APoolThatDoesNotFitIsWrongInput) {
   for (const char* command : {"serve", "check"}) {
     const Ran ran = RunToEnd({VRAMGATE_PROGRAM, command, "--config", config()});
     EXPECT_EQ(ran.status, 2) << command;
-    EXPECT_NE(ran.err.find("gate.yaml:15: models[0].instances[0]: kv_pool: 80GiB does not fit device 0"),
+    EXPECT_NE(ran.err.find("gate.yaml:16: models[0].instances[0]: kv_pool: 80GiB does not fit device 0"),
               std::string::npos)
         << ran.err;
   }

@@ -127,7 +127,9 @@ TEST(ExtProcEndpointsTest, ATimeoutOfTheClientEndsItsWait) {
   ASSERT_TRUE(waiter.Chat(kLarge, headers).has_override_message_timeout());
   gateway.clock.Advance(absl::Seconds(2));
   gateway.controller().Advance();
-  EXPECT_TRUE(waiter.Read().has_immediate_response());
+  const ProcessingResponse answer = waiter.Read();
+  EXPECT_EQ(answer.immediate_response().status().code(), 504);
+  EXPECT_THAT(answer.immediate_response().body(), HasSubstr("\"timeout\""));
   gateway.witness.Await(Outcome::kDeadline);
 }
 
@@ -156,6 +158,34 @@ TEST(ExtProcEndpointsTest, TheAnswerSaysWhatThePromptWasChargedAs) {
   models[":method"] = "GET";
   ASSERT_TRUE(other.Ask(RequestHeaders(models, true)).has_request_headers());
   EXPECT_EQ(SetHeaders(other.Ask(ResponseHeaders())).size(), 0);
+}
+
+// The body's usage, where the gateway sends it, teaches what later prompts are charged.
+TEST(ExtProcEndpointsTest, PromptsAreLearnedFromResponses) {
+  const std::string model =
+      ModelYaml("m", 1000, "      - {name: a, devices: [\"0\"], kv_pool: 1000MiB}\n    prompt_tokens: calibrated");
+  Gateway gateway(absl::StrCat(DevicesYaml(1), "models:\n", model, "ext_proc: {response_usage: true}\n"));
+  const std::string body =
+      absl::StrCat(R"({"model": "m", "max_tokens": 5, "prompt": ")", std::string(400, 'x'), R"("})");
+  const auto charged = [&] {
+    Stream stream(gateway);
+    EXPECT_TRUE(stream.Chat(body, To("/v1/completions")).has_request_body());
+    std::map<std::string, std::string> headers = SetHeaders(stream.Ask(ResponseHeaders()));
+    const std::string usage = R"({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 5}})";
+    EXPECT_TRUE(stream.Ask(ResponseBody(usage, /*end_of_stream=*/true)).has_response_body());
+    stream.HalfClose();
+    EXPECT_TRUE(stream.End().ok());
+    return headers;
+  };
+  EXPECT_EQ(charged().at("x-vramgate-prompt-tokens-source"), "bound");
+  for (int i = 1; i < TokenRatios::kLeastSamples; ++i) charged();
+  std::map<std::string, std::string> headers;
+  do {  // the last streams may still be on their way to their ends
+    headers = charged();
+  } while (headers.at("x-vramgate-prompt-tokens-source") == "bound");
+  EXPECT_EQ(headers.at("x-vramgate-prompt-tokens-source"), "calibrated");
+  EXPECT_GE(std::stoi(headers.at("x-vramgate-prompt-tokens")), 100);
+  EXPECT_LE(std::stoi(headers.at("x-vramgate-prompt-tokens")), 130);
 }
 
 }  // namespace

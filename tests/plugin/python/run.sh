@@ -28,7 +28,7 @@ case $what in
     PYTHONPATH=$package exec python -m pytest -p no:cacheprovider --strict-markers -q "$here" "$@"
     ;;
   lint)
-    tests=("$here" "$here/../../vllm")
+    tests=("$here" "$here/../../vllm" "$here/../../peers/http")
     settings=$package/pyproject.toml
     ruff check --no-cache --quiet --config "$settings" "$package" "${tests[@]}"
     ruff format --no-cache --check --quiet --config "$settings" "$package" "${tests[@]}"
