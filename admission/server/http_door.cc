@@ -166,8 +166,8 @@ void HttpDoor::Admit(const HttpRequest& request, const Exchange& exchange) {
   Controller& controller = options_.controller;
   Request asked;
   Instant deadline = kNever;
-  std::optional<Refusal> refusal = options_.converter.ToRequest(admit, options_.caller, &asked, nullptr);
-  if (!refusal) refusal = ReadDeadline(request, controller.Now(), &deadline);
+  std::optional<Refusal> refusal = ReadDeadline(request, controller.Now(), &deadline);
+  if (!refusal) refusal = options_.converter.ToRequest(admit, options_.caller, &asked, nullptr);
   if (refusal) {
     controller.CountRefusal(refusal->outcome, admit.request_id(), admit.tenant());
     return exchange->Answer(words_.Refused(*refusal));

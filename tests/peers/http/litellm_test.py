@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pathlib
 import signal
 from collections.abc import Iterator
 
+import httpx
+import programs
 import pytest
 from doors import KEY, Backend, Call, DoorGate, LiteLlm
 from openai import APIStatusError, OpenAI
@@ -135,11 +138,30 @@ def _client_gone_while_held(gate: DoorGate, backend: Backend, proxy: LiteLlm) ->
 
 
 def _openai_client_retries(gate: DoorGate, backend: Backend, proxy: LiteLlm) -> None:
-    messages = [{"role": "user", "content": "hello"}]
-    with OpenAI(base_url=f"http://{proxy.address}/v1", api_key=KEY, max_retries=3) as client:
-        with pytest.raises(APIStatusError) as refused:
-            client.chat.completions.create(model="llama-3.1-8b", messages=messages, n=100, max_tokens=1000)
-        assert refused.value.status_code == 413
+    seen: list[int] = []
+    hooks = {"response": [lambda response: seen.append(response.status_code)]}
+    http_client = httpx.Client(event_hooks=hooks)
+    with OpenAI(base_url=f"http://{proxy.address}/v1", api_key=KEY, max_retries=5, http_client=http_client) as client:
+
+        def ask(**more: object) -> object:
+            messages = [{"role": "user", "content": "hello"}]
+            return client.chat.completions.create(model="llama-3.1-8b", messages=messages, max_tokens=1000, **more)
+
+        with pytest.raises(APIStatusError):
+            ask(n=100)
+        assert seen == [413], "asked once"
+
+        lease = gate.hold()
+        waiters = [Call(proxy.address, {}) for _ in range(10)]
+        gate.settles(1, 0, 10)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(ask)
+            programs.wait_for("a 429", lambda: 429 in seen)
+            assert gate.ask("DELETE", lease)[0] == 200
+            for _ in range(11):
+                backend.next().end()
+            assert answer.result(30).choices[0].message.content == "hi"
+        assert [waiter.reply()[0] for waiter in waiters] == [200] * 10
     gate.settles(0, 0, 0)
 
 

@@ -15,6 +15,7 @@ from doors import DoorGate
 _CONFIG = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503", "504"]
+negative_data_rejection.expected-statuses = ["400", "404", "405", "409", "411", "413", "415", "429", "503", "504"]
 positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "413", "429", "503", "504"]
 """
 
