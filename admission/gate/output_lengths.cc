@@ -8,8 +8,8 @@ namespace vramgate {
 namespace {
 
 constexpr double kWindowEnds = 1000;
-constexpr double kPriorWeight = 4;     // ends that the prior is worth
-constexpr double kLikenessWeight = 8;  // those at risk that likeness to shorter lengths is worth, at each length
+constexpr double kPriorWeight = 4;       // ends that the prior is worth
+constexpr double kLikenessWeight = 8;    // those at risk that likeness to shorter lengths is worth, at each length
 constexpr double kLately = 1 - 1.0 / 8;  // of what was seen up to a bucket, what counts in the next
 constexpr double kLargestWeight = 1e100;
 

@@ -11,9 +11,9 @@
 // octave, exact up to 16 tokens. Those that run were at risk too: without them the first ends, which are of short
 // outputs, would say that all are short. Ends count in an exponential window of about a thousand: an end counts 1/e
 // once a thousand more have come, so a shift in the traffic is learned within a few hundred ends. Before anything has
-// ended a weak prior says: half of the outputs stop at half of the cap, the others go on. Where few were seen as long as
-// x, outputs are thought to stop there as often, token by token, as in the octave before: so what is learned of the first
-// hundred tokens says something of the next thousand before anybody has got there.
+// ended a weak prior says: half of the outputs stop at half of the cap, the others go on. Where few were seen as long
+// as x, outputs are thought to stop there as often, token by token, as in the octave before: so what is learned of the
+// first hundred tokens says something of the next thousand before anybody has got there.
 //
 // Used by the Outlook. Thread rule: the Gate's thread. Nothing allocates after construction.
 #pragma once

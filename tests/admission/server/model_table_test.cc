@@ -100,9 +100,10 @@ TEST(ModelTableTest, WhatDoesNotFitIsSaidWithWhatIsLeft) {
 }
 
 TEST(ModelTableTest, AnAssuranceKnowsTheModelsBlocks) {
-  const std::string yaml = But("    block_tokens: 1\n",
-                               "    block_tokens: 48\n    assurance: statistical\n    risk: 0.05\n"
-                               "    steps: {per_s: 30, min_tokens: 0.5, max_tokens: 4, prompt_tokens: 512, start_steps: 9}\n");
+  const std::string yaml =
+      But("    block_tokens: 1\n",
+          "    block_tokens: 48\n    assurance: statistical\n    risk: 0.05\n"
+          "    steps: {per_s: 30, min_tokens: 0.5, max_tokens: 4, prompt_tokens: 512, start_steps: 9}\n");
   const absl::StatusOr<ModelTable> models = ModelTable::Load(Loaded(yaml));
   ASSERT_TRUE(models.ok()) << models.status();
   const ServedModel& model = models->models()[0];
