@@ -14,7 +14,8 @@
 namespace vramgate {
 namespace {
 
-// Model `s` beside the others: 1000 tokens of KV; steps are reported by the TCP listener, where not counted by the clock.
+// Model `s` beside the others: 1000 tokens of KV; steps are reported by the TCP listener, where not counted by the
+// clock.
 std::string WithLevel(std::string_view level, std::string_view steps = "{report_within: 1h}") {
   return absl::StrCat(ModelYaml("s", 2000, R"(      - {name: a, devices: ["0"], kv_pool: 1000MiB}
     min_tokens_per_s: 10000)"),
