@@ -3,6 +3,7 @@
 //
 //   decision_ns_N                one Admit that is granted, with N leases held (releases in random order beside it:
 //   release_ns_N) controller_decision_ns_1024  the same through the Controller: its lock, its clock, its counters
+//   statistical_judge_ns_16384   of that, whether it fits: the pass over what all holders may come to use
 //   statistical_admit_ns_16384   one Admit that is granted at the statistical level
 //   statistical_upkeep_share_... of one core, what 16,384 holders that emit 50 tokens a second take
 //   allocations_per_decision     operator new, in Admit and End
@@ -259,6 +260,7 @@ int Run(int rounds, const std::string& json) {
   report.Value("controller_decision_ns_1024", median([] { return MeasureController(1024, 1000); }));
   report.Value("allocations_per_decision", allocations);
   const LevelCost level = MeasureStatistical(16'384, 300);
+  report.Value("statistical_judge_ns_16384", level.judge_ns);
   report.Value("statistical_admit_ns_16384", level.admit_ns);
   report.Value("statistical_step_us_16384", level.step_us);
   report.Value("statistical_upkeep_share_50_steps_per_s", level.step_us * 50 / 1e6);
