@@ -49,7 +49,7 @@ class DecisionLog {
     int fd = 2;                                    // stays the caller's
     LogLevel level = LogLevel::kInfo;              // and above
     Grants grants = Grants::kSampled;              //
-    size_t queue_decisions = 8192;                 // 2 MiB. More: rides out longer bursts
+    size_t queue_decisions = 8192;                 // 2.7 MiB. More: rides out longer bursts
     bool thread = true;                            // false: only Flush and Close write
     std::function<absl::Time(Instant)> wall_time;  // absent: by the system's clock
     absl::Duration most_stall = absl::Seconds(1);  // how long a reader may stand still before lines are dropped
