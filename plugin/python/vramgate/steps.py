@@ -3,12 +3,14 @@
     reporter = StepReporter(target, model="m", instance="a")
     reporter.start()
     reporter.step()                                  # after each step of the engine,
-    if reporter.ready():                             # and where the thread has nothing to say,
+    if reporter.ready():                             # and now and then,
         reporter.tell(emitted, ended)                # how far everybody is: said with all steps so far
     reporter.idle(ended)                             # nothing runs
 
-One report is under way at a time; what happens meanwhile is said together with the next. An idle engine says so, and
-again every half second. A connection that breaks is made again.
+One report is under way at a time, for 8 steps or a tenth of a second; what happens meanwhile is said together with the
+next: a report after each step would cost a fast engine a fifth of its output, since it shares the interpreter's lock
+and the processor. The gate reserves `steps.lookahead_tokens` ahead meanwhile. An idle engine says so, and again every
+half second. A connection that breaks is made again.
 
 Thread rule: all methods from one thread (the engine's scheduler). Lifetime rule: its thread is a daemon; stop() ends
 it.
@@ -19,6 +21,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from vramgate import _wire
@@ -28,6 +31,8 @@ from vramgate.values import Progress, StepAnswer
 HEARTBEAT_S = 0.5
 _ANSWER_WITHIN_S = 10.0
 _PAUSE_S = 0.2
+_REPORT_STEPS = 8
+_REPORT_S = 0.1
 _STREAM = 1
 _READ_BYTES = 1 << 16
 # Of ended leases that nobody could be told of; the gate bounds a message to 100,000.
@@ -46,8 +51,9 @@ class StepReporter:
         self._model = model
         self._instance = instance
         self._wake = threading.Condition()
-        # Under _wake; _ready and _lost are peeked at without it:
+        # Under _wake; _steps, _said_at, _ready and _lost are peeked at without it:
         self._steps = 0  # since the last report
+        self._said_at = 0.0  # the last report
         self._told = False  # there is something to say
         self._emitted: Sequence[Progress] = ()
         self._ended: list[Progress] = []
@@ -71,8 +77,10 @@ class StepReporter:
             self._steps += 1
 
     def ready(self) -> bool:
-        """Whether what is told now would be said at once."""
-        return self._ready
+        """Whether a report is due, and what is told now would be said at once."""
+        if not self._ready:
+            return False
+        return self._steps >= _REPORT_STEPS or time.monotonic() - self._said_at >= _REPORT_S
 
     def tell(self, emitted: Sequence[Progress], ended: Iterable[Progress]) -> None:
         """Something runs, and this is how far it is after the steps so far."""
@@ -160,6 +168,7 @@ class StepReporter:
                 return b""
             steps, emitted, ended = self._steps, self._emitted, self._ended
             self._steps, self._emitted, self._ended = 0, (), []
+            self._said_at = time.monotonic()
             # Idle, and so many steps until then: the first is said after the second.
             self._told = self._idle and steps > 0
         return _wire.steps_frame(

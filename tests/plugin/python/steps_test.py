@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import time
 from collections.abc import Awaitable, Callable
 
 from fake_gate import FakeGate, Heard
@@ -73,6 +74,25 @@ def test_what_happens_during_a_report_is_said_with_the_next(tmp_path: pathlib.Pa
         reporter.tell([], [Progress("leases/2", 5)])
         heard = (await steps_heard(gate)).message
         assert (heard.steps, heard.ended[0].lease) == (5, "leases/2")
+
+    run(tmp_path, test)
+
+
+def test_a_fast_engine_is_not_reported_after_each_step(tmp_path: pathlib.Path) -> None:
+    async def test(gate: FakeGate, reporter: StepReporter) -> None:
+        await steps_heard(gate)
+        reporter.busy()
+        await until_ready(reporter)
+        reporter.step()
+        reporter.tell([], [])
+        await steps_heard(gate)
+        start = time.monotonic()
+        steps = 0
+        while not reporter.ready():
+            reporter.step()
+            steps += 1
+            await asyncio.sleep(0.001)
+        assert steps >= 8 or time.monotonic() - start >= 0.09
 
     run(tmp_path, test)
 
