@@ -76,11 +76,11 @@ class StepReporter:
         with self._wake:
             self._steps += 1
 
-    def ready(self) -> bool:
-        """Whether a report is due, and what is told now would be said at once."""
+    def ready(self, *, urgent: bool = False) -> bool:
+        """Whether a report is due, at once where it is urgent, and what is told now would be said at once."""
         if not self._ready:
             return False
-        return self._steps >= _REPORT_STEPS or time.monotonic() - self._said_at >= _REPORT_S
+        return urgent or self._steps >= _REPORT_STEPS or time.monotonic() - self._said_at >= _REPORT_S
 
     def tell(self, emitted: Sequence[Progress], ended: Iterable[Progress]) -> None:
         """Something runs, and this is how far it is after the steps so far."""

@@ -83,7 +83,8 @@ class EngineProgress:
     def stepped(self) -> None:
         self._step += 1
         self._reporter.step()
-        if not self._reporter.ready() or not (self._leases or self._others):
+        # An end is said before its client can hear of it: else the gate would have to guess how long the output was.
+        if not self._reporter.ready(urgent=bool(self._ended)) or not (self._leases or self._others):
             return
         for name in self._reporter.take_lost():
             # Nobody is told of it any more; that it runs still counts.
