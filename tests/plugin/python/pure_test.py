@@ -118,7 +118,7 @@ class Reporter:
     def step(self) -> None:
         self.steps += 1
 
-    def ready(self) -> bool:
+    def ready(self, *, urgent: bool = False) -> bool:
         return True
 
     def take_lost(self) -> list[str]:
