@@ -93,9 +93,8 @@ HttpReply HttpWords::Refused(const Decision& decision) const {
   ImmediateResponse answer;
   answers_.Write(decision, /*grpc=*/false, &answer);
   HttpReply reply = ToReply(answer);
-  // Ends that only a caller of the API sees: no config has a status for them.
-  if (decision.outcome == Outcome::kDeadline) reply.status = 504;
-  // INVALID_REQUEST as a decision: the key is another request's.
+  // Ends that only a caller of the API sees: no config has a status for them. INVALID_REQUEST as a decision: the key is
+  // another request's.
   if (decision.outcome == Outcome::kSuperseded || decision.outcome == Outcome::kAborted ||
       decision.outcome == Outcome::kExpired || decision.outcome == Outcome::kRejectedInvalidRequest) {
     reply.status = 409;

@@ -100,16 +100,18 @@ absl::Status Server::Init(const ServerOptions& options) {
   return OpenAdmin(options);
 }
 
+// An error with the place in the config that it is about.
+absl::Status Server::At(std::string_view field, const absl::Status& status) const {
+  return absl::Status(status.code(), absl::StrCat(loaded_.Where(field), ": ", status.message()));
+}
+
 absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
   const v1::Config& config = loaded_.config;
   for (int i = 0; i < config.listeners().grpc_size(); ++i) {
     const v1::Listener& listener = config.listeners().grpc(i);
-    const auto at = [&](const absl::Status& status) {
-      return absl::Status(status.code(),
-                          absl::StrCat(loaded_.Where(absl::StrCat("listeners.grpc[", i, "]")), ": ", status.message()));
-    };
+    const std::string field = absl::StrCat("listeners.grpc[", i, "]");
     absl::StatusOr<std::unique_ptr<GrpcDoor>> grpc = GrpcDoor::Open(listener.address(), kAnyLocalUser);
-    if (!grpc.ok()) return at(grpc.status());
+    if (!grpc.ok()) return At(field, grpc.status());
     auto door = std::make_unique<Door>();
     door->grpc = *std::move(grpc);
     const Caller caller{.id = static_cast<uint32_t>(i + 1),
@@ -121,7 +123,7 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
     gateways_.push_back(door->ext_proc->counters());
     std::vector<grpc::Service*> services = {door->admission.get(), door->ext_proc.get()};
     services.insert(services.end(), options.extra_services.begin(), options.extra_services.end());
-    if (absl::Status status = door->grpc->Serve(services, config.limits()); !status.ok()) return at(status);
+    if (absl::Status status = door->grpc->Serve(services, config.limits()); !status.ok()) return At(field, status);
     door->grpc->SetHealthy({"", "vramgate.v1.AdmissionService", ExtProcServiceImpl::kHealthName});
     grpc_addresses_.push_back(door->grpc->bound());
     doors_.push_back(std::move(door));
@@ -130,16 +132,14 @@ absl::Status Server::OpenCallerDoors(const ServerOptions& options) {
 }
 
 absl::Status Server::OpenOperatorDoor(const ServerOptions& options) {
-  const auto at = [this](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat(loaded_.Where("listeners.operator"), ": ", status.message()));
-  };
+  constexpr std::string_view kField = "listeners.operator";
   absl::StatusOr<std::unique_ptr<GrpcDoor>> grpc = GrpcDoor::Open(loaded_.config.listeners().operator_(), kOwnerOnly);
-  if (!grpc.ok()) return at(grpc.status());
+  if (!grpc.ok()) return At(kField, grpc.status());
   auto door = std::make_unique<Door>();
   door->grpc = *std::move(grpc);
   door->operations = std::make_unique<OperatorServiceImpl>(*controller_, *converter_, options.version);
   if (absl::Status status = door->grpc->Serve({door->operations.get()}, loaded_.config.limits()); !status.ok()) {
-    return at(status);
+    return At(kField, status);
   }
   operator_address_ = door->grpc->bound();
   doors_.push_back(std::move(door));
@@ -161,10 +161,7 @@ absl::Status Server::OpenPluginDoor() {
        .say = [this](bool warning, std::string_view line) {
          log_->Say(warning ? LogLevel::kWarning : LogLevel::kInfo, line);
        }});
-  if (!plugins.ok()) {
-    return absl::Status(plugins.status().code(),
-                        absl::StrCat(loaded_.Where("listeners.plugin"), ": ", plugins.status().message()));
-  }
+  if (!plugins.ok()) return At("listeners.plugin", plugins.status());
   plugins_ = *std::move(plugins);
   return absl::OkStatus();
 }
@@ -178,10 +175,7 @@ absl::Status Server::OpenHttpDoors() {
                         .trusted_cost = TrustsCost(config, address)};
     absl::StatusOr<std::unique_ptr<HttpDoor>> door = HttpDoor::Start(
         address, {.controller = *controller_, .converter = *converter_, .caller = caller, .config = config});
-    if (!door.ok()) {
-      return absl::Status(door.status().code(), absl::StrCat(loaded_.Where(absl::StrCat("listeners.http[", i, "]")),
-                                                             ": ", door.status().message()));
-    }
+    if (!door.ok()) return At(absl::StrCat("listeners.http[", i, "]"), door.status());
     http_doors_.push_back(*std::move(door));
   }
   return absl::OkStatus();
@@ -204,10 +198,7 @@ absl::Status Server::OpenAdmin(const ServerOptions& options) {
                                   .config_json = [this] { return ConfigToJson(loaded_.config); }});
   absl::StatusOr<std::unique_ptr<AdminHttp>> admin =
       AdminHttp::Start({.host = address->host, .port = address->port}, std::move(pages));
-  if (!admin.ok()) {
-    return absl::Status(admin.status().code(),
-                        absl::StrCat(loaded_.Where("listeners.admin"), ": ", admin.status().message()));
-  }
+  if (!admin.ok()) return At("listeners.admin", admin.status());
   admin_ = *std::move(admin);
   return absl::OkStatus();
 }

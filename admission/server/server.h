@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -69,6 +70,7 @@ class Server {
   absl::Status OpenPluginDoor();
   absl::Status OpenHttpDoors();
   absl::Status OpenAdmin(const ServerOptions& options);
+  absl::Status At(std::string_view field, const absl::Status& status) const;
   std::string NotReady() const;
 
   // In the order they are made; taken apart in reverse.
