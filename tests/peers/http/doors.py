@@ -308,3 +308,16 @@ class Call:
         if response is not None:
             response.close()
         self._connection.close()
+
+
+def one_waits_for_the_other(gate: DoorGate, backend: Backend, address: str) -> None:
+    """There is room for one: the second reaches the engine when the first has been answered."""
+    first = Call(address, {})
+    answer = backend.next()
+    second = Call(address, {})
+    gate.settles(1, 0, 1)
+    assert backend.arrived.empty()
+    answer.end()
+    assert first.reply()[0] == 200
+    backend.next().end()
+    assert second.reply()[0] == 200

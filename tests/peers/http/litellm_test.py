@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import httpx
 import programs
 import pytest
-from doors import KEY, Backend, Call, DoorGate, LiteLlm
+from doors import KEY, Backend, Call, DoorGate, LiteLlm, one_waits_for_the_other
 from openai import APIStatusError, OpenAI
 
 
@@ -61,15 +61,7 @@ def _stream(gate: DoorGate, backend: Backend, proxy: LiteLlm) -> None:
 
 
 def _one_waits_for_the_other(gate: DoorGate, backend: Backend, proxy: LiteLlm) -> None:
-    first = Call(proxy.address, {})
-    answer = backend.next()
-    second = Call(proxy.address, {})
-    gate.settles(1, 0, 1)
-    assert backend.arrived.empty()
-    answer.end()
-    assert first.reply()[0] == 200
-    backend.next().end()
-    assert second.reply()[0] == 200
+    one_waits_for_the_other(gate, backend, proxy.address)
     gate.settles(0, 0, 0)
 
 

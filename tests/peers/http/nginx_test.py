@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import programs
 import pytest
-from doors import Backend, Call, DoorGate, Nginx
+from doors import Backend, Call, DoorGate, Nginx, one_waits_for_the_other
 
 
 @pytest.fixture
@@ -45,15 +45,7 @@ def test_it_outlives_the_time_to_confirm(gate: DoorGate, backend: Backend, nginx
 
 
 def test_one_that_does_not_fit_waits_for_the_other(gate: DoorGate, backend: Backend, nginx: Nginx) -> None:
-    first = Call(nginx.address, {})
-    answer = backend.next()
-    second = Call(nginx.address, {})
-    gate.settles(1, 0, 1)
-    assert backend.arrived.empty()
-    answer.end()
-    assert first.reply()[0] == 200
-    backend.next().end()
-    assert second.reply()[0] == 200
+    one_waits_for_the_other(gate, backend, nginx.address)
 
 
 def test_refusals_come_with_status_and_headers(gate: DoorGate, nginx: Nginx) -> None:
